@@ -1,0 +1,246 @@
+"""Look at everything that a lesson needs, and name the command that mends what is missing.
+
+Each check is a function that returns a `Finding`, so that the doctor's report, `lab.connect()` and the tests
+say the same words about the same trouble.
+"""
+
+import contextlib
+import importlib
+import importlib.metadata
+import os
+import platform
+import re
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from celery import Celery
+from packaging.requirements import Requirement
+
+from classroom.errors import ClassroomError
+from classroom.stack import client
+from classroom.stack.place import ROOT, Place, fingerprint
+
+PYTHON = (3, 11)
+_PATIENCE = 2.0  # seconds for a server or a worker to answer: they are near, or they are not there
+INSTALL = "make setup"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at: what it is, what was seen, and, if it is not well, what to type."""
+
+    subject: str
+    seen: str
+    remedy: str = ""
+
+    @property
+    def is_well(self) -> bool:
+        """Tell whether there is nothing to mend."""
+        return not self.remedy
+
+    def __str__(self) -> str:
+        line = f"{'✔' if self.is_well else '✖'} {self.subject}: {self.seen}"
+        return line if self.is_well else f"{line}\n  next: {self.remedy}"
+
+
+def examine() -> Iterator[Finding]:
+    """Check one thing after the other; what rests on something missing is not looked at."""
+    yield check_python()
+    packages = check_packages(ROOT / "requirements.lock")
+    yield packages
+    yield check_port()
+    if not packages.is_well:
+        return
+    try:
+        if not is_outside():
+            stack = client.join()
+            os.environ["CELERY_BROKER_URL"] = os.environ["CELERY_RESULT_BACKEND"] = stack.url
+            yield Finding("stack", f"{stack.server} and a worker, started by this checkout")
+        app = _app()
+    except ClassroomError as error:
+        yield Finding("stack", error.problem, error.remedy)
+        return
+    except Exception as error:  # the task code is the learner's: anything can be wrong with it
+        yield Finding("tasks", f"tutorial_tasks cannot be imported: {error!r}", "mend that file, then run this again")
+        return
+    checks: list[Callable[[Celery], Finding]] = [check_settings, check_broker, check_backend, check_worker, check_tasks, check_round_trip]
+    for check in checks:
+        finding = check(app)
+        yield finding
+        if not finding.is_well:
+            return
+
+
+def is_outside() -> bool:
+    """Tell whether the environment names a stack that is not this checkout's own."""
+    named = os.environ.get("CELERY_BROKER_URL")
+    if not named:
+        return "CELERY_RESULT_BACKEND" in os.environ
+    password, port = Place.current().identity()
+    return named != f"redis://:{password}@127.0.0.1:{port}/0"
+
+
+def connect_outside() -> str:
+    """Check somebody else's stack, and say in one line what it is.
+
+    Raises:
+        ClassroomError: something is missing.
+    """
+    app: Celery | None = None
+    for check in (check_settings, check_broker, check_backend, check_worker, check_tasks):
+        finding = check(app := app or _app())
+        if not finding.is_well:
+            raise ClassroomError(finding.seen, finding.remedy)
+    return f"Connected: {_without_password(os.environ['CELERY_BROKER_URL'])} (CELERY_BROKER_URL) · {check_worker(_app()).seen}"
+
+
+def check_python() -> Finding:
+    """Check the interpreter's version."""
+    version = platform.python_version()
+    if sys.version_info < PYTHON:
+        return Finding("Python", f"{version} is too old, the course needs 3.11 or newer", "make setup PYTHON=python3.12")
+    return Finding("Python", version)
+
+
+def check_packages(lock: Path) -> Finding:
+    """Compare what is installed with the lock file."""
+    wrong = []
+    count = 0
+    for match in re.finditer(r"^(?P<spec>[A-Za-z0-9][^\\\n]*?)\s*\\?$", lock.read_text(), re.MULTILINE):
+        wanted = Requirement(match["spec"])
+        if wanted.marker and not wanted.marker.evaluate():
+            continue
+        count += 1
+        try:
+            installed = importlib.metadata.version(wanted.name)
+        except importlib.metadata.PackageNotFoundError:
+            wrong.append(f"{wanted.name} is missing")
+            continue
+        if not wanted.specifier.contains(installed, prereleases=True):
+            wrong.append(f"{wanted.name} is {installed}, the lock says {wanted.specifier}")
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        return Finding("packages", "; ".join(wrong[:3]) + more, INSTALL)
+    return Finding("packages", f"all {count} as in {lock.name}")
+
+
+def check_port(first: int = 8888, tries: int = 50) -> Finding:
+    """Look for the port that JupyterLab will take: 8888, or one of the 50 after it."""
+    for port in range(first, first + tries + 1):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return Finding("port", f"{port} is free for JupyterLab")
+    return Finding("port", f"{first} to {first + tries} are all taken", 'make lab ARGS="--port 9999"')
+
+
+def check_settings(app: Celery) -> Finding:
+    """Check that a broker and a backend are named, both or none, and that nothing but JSON is let in."""
+    for one, other in (("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"), ("CELERY_RESULT_BACKEND", "CELERY_BROKER_URL")):
+        if one in os.environ and other not in os.environ:
+            return Finding("settings", f"{one} is set, {other} is not", f"export {other}=redis://:password@127.0.0.1:6379/0")
+    if list(app.conf.accept_content) != ["json"]:
+        return Finding("settings", f"accept_content is {app.conf.accept_content}, not JSON only", "git checkout tutorial_tasks/settings.py")
+    return Finding("settings", "JSON only")
+
+
+def check_broker(app: Celery) -> Finding:
+    """Connect to the broker."""
+    url = str(app.conf.broker_url)
+    try:
+        with app.connection_for_write(connect_timeout=_PATIENCE) as connection:
+            connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0, timeout=_PATIENCE)
+            return Finding("broker", f"{connection.transport.driver_type} at {connection.host}")
+    except Exception as error:  # every transport has its own
+        return _unreachable("broker", url, "CELERY_BROKER_URL", error)
+
+
+def check_backend(app: Celery) -> Finding:
+    """Read from the result backend."""
+    url = str(app.conf.result_backend)
+    try:
+        app.backend.get_task_meta("classroom-doctor", cache=False)
+        return Finding("backend", type(app.backend).__name__.removesuffix("Backend"))
+    except Exception as error:
+        return _unreachable("backend", url, "CELERY_RESULT_BACKEND", error)
+
+
+def check_worker(app: Celery) -> Finding:
+    """Ask for any worker that answers."""
+    nodes = _answers(app, "ping")
+    if not nodes:
+        return Finding("worker", "no worker answers", _start_worker())
+    return Finding("worker", f"{', '.join(nodes)} answers")
+
+
+def check_tasks(app: Celery) -> Finding:
+    """Compare the tasks of this checkout with those that the worker has registered."""
+    app.loader.import_default_modules()
+    ours = {name for name in app.tasks if not name.startswith("celery.")}
+    for node, registered in _answers(app, "registered").items():
+        if missing := sorted(ours - {line.split(" ")[0] for line in registered}):
+            return Finding("tasks", f"{node} does not know {', '.join(missing[:3])}", _restart_worker())
+    stack = client.current()
+    if not is_outside() and stack and stack.sources != fingerprint(ROOT / "tutorial_tasks"):
+        return Finding("tasks", "the worker was started before tutorial_tasks was edited", _restart_worker())
+    return Finding("tasks", f"the worker knows all {len(ours)}")
+
+
+def check_round_trip(app: Celery) -> Finding:
+    """Send a task and wait for its result."""
+    result = app.tasks["tutorial_tasks.arithmetic.add"].delay(2, 2)
+    try:
+        answer = result.get(timeout=5)
+    except Exception as error:
+        return Finding("round trip", f"add(2, 2) did not come back: {error!r}", "python -m classroom logs")
+    if answer != 4:
+        return Finding("round trip", f"add(2, 2) came back as {answer!r}", "git diff tutorial_tasks/arithmetic.py")
+    return Finding("round trip", "add(2, 2) came back as 4")
+
+
+def _answers(app: Celery, command: str) -> dict[str, Any]:
+    """Ask all workers, and return at the first answer instead of waiting the whole time as `inspect` does."""
+    # A question in the first moments after a worker's start can get lost, so there is a second one.
+    for timeout in (0.5, _PATIENCE - 0.5):
+        if replies := app.control.broadcast(command, reply=True, limit=1, timeout=timeout):
+            return {node: answer for reply in replies for node, answer in reply.items()}
+    return {}
+
+
+def _unreachable(subject: str, url: str, variable: str, error: Exception) -> Finding:
+    words = str(error)
+    if re.search(r"WRONGPASS|NOAUTH|invalid username-password|Authentication required|ACCESS_REFUSED|without any password", words):
+        cause = "refuses the password"
+    elif "refused" in words:
+        cause = "refuses the connection: nothing listens there"
+    elif re.search(r"Name or service|getaddrinfo|nodename|Temporary failure in name", words):
+        cause = "has a host name that nobody knows"
+    elif "timed out" in words.lower() or "timeout" in words.lower():
+        cause = "does not answer"
+    else:
+        cause = f"cannot be used ({words.strip().splitlines()[0] if words.strip() else type(error).__name__})"
+    remedy = f"export {variable}=... with the right address" if is_outside() else "python -m classroom down, then run this again"
+    if cause.endswith("password"):
+        remedy = f"export {variable}=redis://:the-right-password@host:port/0"
+    return Finding(subject, f"the {subject} {_without_password(url)} {cause}", remedy)
+
+
+def _start_worker() -> str:
+    return "celery -A tutorial_tasks.celery_app worker -E -Q celery,slow" if is_outside() else "python -m classroom up"
+
+
+def _restart_worker() -> str:
+    return f"stop that worker, then: {_start_worker()}" if is_outside() else "lab.worker.restart() in a notebook, or python -m classroom down"
+
+
+def _without_password(url: str) -> str:
+    return re.sub(r"//[^@/]*@", "//***@", url)
+
+
+def _app() -> Celery:
+    app: Celery = importlib.import_module("tutorial_tasks.celery_app").app
+    return app

@@ -1,0 +1,147 @@
+"""What a notebook needs of the classroom: `connect()`, a look at the broker, and hands on the worker and the broker.
+
+The first cell of every lesson:
+
+    from classroom import lab
+    lab.connect()
+"""
+
+import os
+import signal
+from typing import Any
+
+import psutil
+
+from classroom import doctor, evidence, hints
+from classroom.errors import ClassroomError
+from classroom.stack import client
+from classroom.stack.place import ROOT, Place, Stack, fingerprint
+
+_connected_to: str | None = None
+
+
+def connect() -> None:
+    """Join the stack of this checkout, or start it, and print one line that says what was found.
+
+    When `CELERY_BROKER_URL` is set to somebody else's broker, that one is used instead. A worker that an
+    earlier cell stopped or paused runs again after this.
+
+    Raises:
+        ClassroomError: the broker, the backend, the worker or a task is missing; it names what to type.
+    """
+    global _connected_to
+    if doctor.is_outside():
+        url = os.environ["CELERY_BROKER_URL"] if "CELERY_BROKER_URL" in os.environ else ""
+        line = doctor.connect_outside()
+    else:
+        stack = client.join(announce=True)
+        url = stack.url
+        os.environ["CELERY_BROKER_URL"] = os.environ["CELERY_RESULT_BACKEND"] = url
+        line = _embedded(stack)
+    if _connected_to not in (None, url):
+        raise ClassroomError("the broker has moved to another port", "restart this kernel: Kernel > Restart Kernel")
+    _connected_to = url
+    hints.install()
+    print(line)
+
+
+def waiting(queue: str = "celery") -> list[dict[str, Any]]:
+    """Return the messages that wait in a queue, the next one first, each as the dict that was sent."""
+    return [message.envelope for message in evidence.waiting(_app(), queue)]
+
+
+def unacknowledged() -> list[dict[str, Any]]:
+    """Return the messages that a worker has taken and not yet acknowledged, each as the dict that was sent."""
+    return [message.envelope for message in evidence.unacknowledged(_app())]
+
+
+class _Worker:
+    """The worker of this checkout's stack."""
+
+    def start(self) -> None:
+        """Start the worker, or let a paused one go on; return when it is ready."""
+        _control("start worker")
+
+    def stop(self) -> None:
+        """Stop the worker; it finishes what it runs. Return when it is gone."""
+        _control("stop worker")
+
+    def restart(self) -> None:
+        """Stop the worker and start it: the way to make it see edited task code."""
+        self.stop()
+        self.start()
+
+    def pause(self) -> None:
+        """Freeze the worker and its pool, as a computer that sleeps."""
+        _control("pause worker")
+
+    def resume(self) -> None:
+        """Let a paused worker go on."""
+        _control("resume worker")
+
+    def kill(self) -> None:
+        """Kill the worker with SIGKILL; it stays dead until `start()`."""
+        _control("kill worker")
+
+    def pool(self) -> list[int]:
+        """Return the process ids of the pool, in order."""
+        stack = _stack()
+        if not stack.worker_pid:
+            return []
+        return sorted(child.pid for child in psutil.Process(stack.worker_pid).children())
+
+    def kill_pool_process(self, pid: int | None = None) -> None:
+        """Kill one process of the pool with SIGKILL: the one with this id, or the first."""
+        pool = self.pool()
+        if not pool:
+            raise ClassroomError("the worker does not run", "lab.worker.start()")
+        if pid is not None and pid not in pool:
+            raise ClassroomError(f"{pid} is not a process of the pool, these are: {pool}", "lab.worker.pool()")
+        os.kill(pid or pool[0], signal.SIGKILL)
+
+
+class _Broker:
+    """The broker of this checkout's stack."""
+
+    def restart(self) -> None:
+        """Kill the broker and start it again on the same port, empty."""
+        _control("restart broker")
+
+
+worker = _Worker()
+broker = _Broker()
+
+
+def _embedded(stack: Stack) -> str:
+    restarted = ""
+    if stack.worker != "running":
+        restarted = f" (it was {stack.worker})"
+        stack = client.ask("start worker")
+    if stack.sources != fingerprint(ROOT / "tutorial_tasks"):
+        restarted = " (it had old code: restarted)"
+        client.ask("stop worker")
+        stack = client.ask("start worker")
+    return f"Connected: {stack.server} on 127.0.0.1:{stack.port} · worker celery@lab, 2 processes, {len(stack.tasks)} tasks{restarted}"
+
+
+def _stack() -> Stack:
+    if doctor.is_outside():
+        raise ClassroomError(
+            "the worker and the broker belong to somebody else (CELERY_BROKER_URL), so they are not ours to stop",
+            "unset CELERY_BROKER_URL and CELERY_RESULT_BACKEND, then restart the kernel",
+        )
+    stack = client.current()
+    if not stack:
+        raise ClassroomError("no stack runs in this checkout", "lab.connect()")
+    return stack
+
+
+def _control(verb: str) -> None:
+    _stack()
+    client.ask(verb)
+
+
+def _app() -> Any:
+    from tutorial_tasks.celery_app import app
+
+    return app

@@ -1,0 +1,141 @@
+"""Join the stack of this checkout, start it if nobody has, and ask its supervisor for things."""
+
+import atexit
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import IO
+
+from classroom.errors import ClassroomError
+from classroom.stack.place import ROOT, Place, Stack, explained, lock_within
+from classroom.stack.supervisor import REPORT_FD, last_words, read_line_within
+
+_JOIN_WITHIN = 30.0  # seconds, the old stack's end and the new one's start together
+_leases: dict[Place, IO[str]] = {}
+
+
+def current() -> Stack | None:
+    """Describe the stack of this checkout if it runs, without joining or starting it."""
+    place = Place.current()
+    stack = place.read()
+    return stack if stack and place.is_supervised() else None
+
+
+def join(announce: bool = False) -> Stack:
+    """Join the stack of this checkout, or start it; it lives as long as anybody who joined.
+
+    Any number of processes may call this at once, and one process any number of times.
+
+    Raises:
+        ClassroomError: it cannot start.
+    """
+    place = Place.current()
+    deadline = time.monotonic() + _JOIN_WITHIN
+    place.create()
+    _take_lease(place, deadline)
+    with _alone(place, deadline):
+        if stack := current():
+            return stack
+        if announce:
+            print("Starting the broker and the worker ...", file=sys.stderr, flush=True)
+        _start(place, deadline)
+    if stack := current():
+        return stack
+    raise ClassroomError("the stack ended as soon as it had started", f"read {place.log('supervisor')}")
+
+
+def lease_descriptor() -> int:
+    """Give the open file that holds our lease, for a process that `exec` is about to replace."""
+    return _leases[Place.current()].fileno()
+
+
+def ask(verb: str, timeout: float = 40) -> Stack:
+    """Have the supervisor do something, and describe the stack as it is after that.
+
+    Raises:
+        ClassroomError: there is no stack, or the supervisor could not do it.
+    """
+    place = Place.current()
+    stack = current()
+    if not stack:
+        raise ClassroomError("no stack runs in this checkout", "python -m classroom up")
+    try:
+        with socket.create_connection(("127.0.0.1", stack.control_port), timeout) as connection, connection.makefile("rw") as line:
+            line.write(json.dumps({"token": stack.control_token, "do": verb}) + "\n")
+            line.flush()
+            reply = json.loads(line.readline())
+    except (OSError, ValueError) as error:
+        raise ClassroomError(f"the supervisor did not answer to {verb!r}", f"read {place.log('supervisor')}") from error
+    if reply:
+        raise ClassroomError(**reply)
+    return place.read() or stack
+
+
+def down(timeout: float = 20) -> bool:
+    """Stop the stack of this checkout, whoever uses it; tell whether there was one.
+
+    Raises:
+        ClassroomError: it does not end.
+    """
+    place = Place.current()
+    if not place.is_supervised():
+        return False
+    with contextlib.suppress(ClassroomError):  # one that is about to end does not answer any more
+        ask("down", timeout=5)
+    deadline = time.monotonic() + timeout
+    while place.is_supervised():
+        if time.monotonic() > deadline:
+            raise ClassroomError("the stack does not end", "pkill -f classroom.stack.supervisor")
+        time.sleep(0.01)
+    return True
+
+
+def _take_lease(place: Place, deadline: float) -> None:
+    if place in _leases:
+        return
+    with explained(place.folder):
+        lease = (place.folder / "lease").open("a")
+    # A supervisor that is about to leave holds this for a moment.
+    if not lock_within(lease.fileno(), fcntl.LOCK_SH, deadline):
+        raise ClassroomError("the last stack does not end", "python -m classroom down")
+    _leases[place] = lease
+    atexit.register(lease.close)
+
+
+@contextlib.contextmanager
+def _alone(place: Place, deadline: float) -> Iterator[None]:
+    """Let one process at a time look and start, so that five notebooks make one stack."""
+    with explained(place.folder):
+        starting = (place.folder / "starting").open("a")
+    with starting:
+        if not lock_within(starting.fileno(), fcntl.LOCK_EX, deadline):
+            raise ClassroomError("another process takes very long to start the stack", "python -m classroom down")
+        yield
+
+
+def _start(place: Place, deadline: float) -> None:
+    read, write = os.pipe()
+    with open(read) as report, explained(place.folder), place.log("supervisor").open("ab") as log:
+        starter = subprocess.Popen(
+            [sys.executable, "-m", "classroom.stack.supervisor"],
+            cwd=ROOT,
+            env=os.environ | {"CLASSROOM_STATE": str(place.folder), REPORT_FD: str(write)},
+            pass_fds=[write],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        os.close(write)
+        starter.wait()  # it only forks
+        said = read_line_within(report, deadline - time.monotonic())
+    if not said:
+        raise ClassroomError(f"the supervisor did not start: {last_words(place.log('supervisor'))}", f"read {place.log('supervisor')}")
+    if reply := json.loads(said):
+        raise ClassroomError(**reply)

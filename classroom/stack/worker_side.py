@@ -1,0 +1,30 @@
+"""What the worker process does for the supervisor: say that it is ready, and take its pool along when it dies.
+
+The worker imports this module by its own `--include` option; the tasks know nothing of it.
+"""
+
+import json
+import os
+from typing import Any
+
+from celery.signals import worker_process_init, worker_ready
+
+from classroom.stack.lifeline import die_with
+
+READY_FD = "CLASSROOM_READY_FD"
+
+_main_process = os.getpid()
+
+
+@worker_ready.connect
+def say_ready(sender: Any, **_: Any) -> None:
+    """Write the names of the registered tasks, as one line of JSON, to the pipe of the supervisor."""
+    tasks = sorted(name for name in sender.app.tasks if not name.startswith("celery."))
+    with open(int(os.environ.pop(READY_FD)), "w") as pipe:
+        pipe.write(json.dumps(tasks) + "\n")
+
+
+@worker_process_init.connect
+def follow_the_worker(**_: Any) -> None:
+    """Make a pool process die with the worker, even when the worker is killed."""
+    die_with(_main_process)
