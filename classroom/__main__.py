@@ -1,4 +1,4 @@
-"""`python -m classroom`: the front door, which even a Python that is too old can read."""
+"""`python -m classroom`: the front door, which even a Python that is too old, or has no packages, can read."""
 
 import sys
 
@@ -7,6 +7,9 @@ if sys.version_info < (3, 11):
         "The course needs Python 3.11 or newer, this is " + sys.version.split()[0] + ".\n  next: make setup PYTHON=python3.12"
     )
 
-from classroom.cli import main
+try:
+    from classroom.cli import main
+except ModuleNotFoundError as error:
+    sys.exit(f"This Python ({sys.executable}) has no {error.name}.\n  next: make setup, then .venv/bin/python -m classroom doctor")
 
 main()

@@ -12,7 +12,7 @@ import platform
 import re
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,10 @@ from packaging.requirements import Requirement
 
 from classroom.errors import ClassroomError
 from classroom.stack import client
-from classroom.stack.place import ROOT, Place, fingerprint
+from classroom.stack.place import ROOT, Place, Stack, fingerprint
 
 PYTHON = (3, 11)
 _PATIENCE = 2.0  # seconds for a server or a worker to answer: they are near, or they are not there
-INSTALL = "make setup"
 
 
 @dataclass(frozen=True)
@@ -50,16 +49,16 @@ class Finding:
 def examine() -> Iterator[Finding]:
     """Check one thing after the other; what rests on something missing is not looked at."""
     yield check_python()
-    packages = check_packages(ROOT / "requirements.lock")
-    yield packages
+    yield (packages := check_packages(ROOT / "requirements.lock"))
     yield check_port()
-    if not packages.is_well:
+    yield (settings := check_settings())
+    if not packages.is_well or not settings.is_well:
         return
     try:
         if not is_outside():
             stack = client.join()
             os.environ["CELERY_BROKER_URL"] = os.environ["CELERY_RESULT_BACKEND"] = stack.url
-            yield Finding("stack", f"{stack.server} and a worker, started by this checkout")
+            yield _check_stack(stack)
         app = _app()
     except ClassroomError as error:
         yield Finding("stack", error.problem, error.remedy)
@@ -67,10 +66,8 @@ def examine() -> Iterator[Finding]:
     except Exception as error:  # the task code is the learner's: anything can be wrong with it
         yield Finding("tasks", f"tutorial_tasks cannot be imported: {error!r}", "mend that file, then run this again")
         return
-    checks: list[Callable[[Celery], Finding]] = [check_settings, check_broker, check_backend, check_worker, check_tasks, check_round_trip]
-    for check in checks:
-        finding = check(app)
-        yield finding
+    for check in (check_broker, check_backend, check_worker, check_tasks, check_round_trip):
+        yield (finding := check(app))
         if not finding.is_well:
             return
 
@@ -79,23 +76,24 @@ def is_outside() -> bool:
     """Tell whether the environment names a stack that is not this checkout's own."""
     named = os.environ.get("CELERY_BROKER_URL")
     if not named:
-        return "CELERY_RESULT_BACKEND" in os.environ
+        return bool(os.environ.get("CELERY_RESULT_BACKEND"))
     password, port = Place.current().identity()
     return named != f"redis://:{password}@127.0.0.1:{port}/0"
 
 
-def connect_outside() -> str:
+def examine_outside() -> str:
     """Check somebody else's stack, and say in one line what it is.
 
     Raises:
         ClassroomError: something is missing.
     """
-    app: Celery | None = None
-    for check in (check_settings, check_broker, check_backend, check_worker, check_tasks):
-        finding = check(app := app or _app())
-        if not finding.is_well:
+    if not (finding := check_settings()).is_well:
+        raise ClassroomError(finding.seen, finding.remedy)
+    app = _app()
+    for check in (check_broker, check_backend, check_worker, check_tasks):
+        if not (finding := check(app)).is_well:
             raise ClassroomError(finding.seen, finding.remedy)
-    return f"Connected: {_without_password(os.environ['CELERY_BROKER_URL'])} (CELERY_BROKER_URL) · {check_worker(_app()).seen}"
+    return f"{_without_password(app.conf.broker_url)} (from CELERY_BROKER_URL), {finding.seen}"
 
 
 def check_python() -> Finding:
@@ -124,7 +122,7 @@ def check_packages(lock: Path) -> Finding:
             wrong.append(f"{wanted.name} is {installed}, the lock says {wanted.specifier}")
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        return Finding("packages", "; ".join(wrong[:3]) + more, INSTALL)
+        return Finding("packages", "; ".join(wrong[:3]) + more, "make setup")
     return Finding("packages", f"all {count} as in {lock.name}")
 
 
@@ -138,14 +136,21 @@ def check_port(first: int = 8888, tries: int = 50) -> Finding:
     return Finding("port", f"{first} to {first + tries} are all taken", 'make lab ARGS="--port 9999"')
 
 
-def check_settings(app: Celery) -> Finding:
-    """Check that a broker and a backend are named, both or none, and that nothing but JSON is let in."""
+def check_settings() -> Finding:
+    """Check that the environment names a broker and a backend, or neither."""
     for one, other in (("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"), ("CELERY_RESULT_BACKEND", "CELERY_BROKER_URL")):
-        if one in os.environ and other not in os.environ:
+        if os.environ.get(one) and not os.environ.get(other):
             return Finding("settings", f"{one} is set, {other} is not", f"export {other}=redis://:password@127.0.0.1:6379/0")
-    if list(app.conf.accept_content) != ["json"]:
-        return Finding("settings", f"accept_content is {app.conf.accept_content}, not JSON only", "git checkout tutorial_tasks/settings.py")
-    return Finding("settings", "JSON only")
+    where = "CELERY_BROKER_URL and CELERY_RESULT_BACKEND" if os.environ.get("CELERY_BROKER_URL") else "this checkout's own stack"
+    return Finding("settings", where)
+
+
+def _check_stack(stack: Stack) -> Finding:
+    if stack.worker == "failed":
+        return Finding("stack", f"the worker did not start: {stack.trouble}", "python -m classroom logs")
+    if stack.worker != "running":
+        return Finding("stack", f"the worker is {stack.worker}", "python -m classroom up")
+    return Finding("stack", f"{stack.server} and a worker, on 127.0.0.1 only")
 
 
 def check_broker(app: Celery) -> Finding:

@@ -5,18 +5,23 @@ https://docs.celeryq.dev/projects/kombu/en/stable/reference/kombu.transport.redi
 """
 
 import base64
+import contextlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import redis
 from celery import Celery
+from celery.signals import before_task_publish
 from kombu import Connection
 
 from classroom.errors import ClassroomError
+
+# A Redis queue with priorities is one list for each step, the first one without a suffix (kombu.transport.redis).
+_PRIORITY_SUFFIXES = ("", "\x06\x163", "\x06\x166", "\x06\x169")
 
 
 @dataclass(frozen=True)
@@ -59,13 +64,16 @@ class Message:
     def time(self, name: str) -> float | None:
         """A header that is a time (eta, expires), in seconds of the Unix clock."""
         value = self.header(name)
-        return datetime.fromisoformat(value).timestamp() if value else None
+        return moment(value) if value else None
 
 
 def waiting(app: Celery, queue: str = "celery") -> list[Message]:
     """List the messages of a queue that no worker has taken yet, the next one first."""
     client, prefix = _broker(app)
-    return [Message(json.loads(raw)) for raw in reversed(client.lrange(f"{prefix}{queue}", 0, -1))]  # type: ignore[arg-type]
+    with client.pipeline() as pipe:
+        for suffix in _PRIORITY_SUFFIXES:
+            pipe.lrange(f"{prefix}{queue}{suffix}", 0, -1)
+        return [Message(json.loads(raw)) for messages in pipe.execute() for raw in reversed(messages)]
 
 
 def unacknowledged(app: Celery) -> list[Message]:
@@ -78,6 +86,26 @@ def stored(app: Celery, task_id: str) -> dict[str, Any] | None:
     """Read what the result backend has about a task; None when it has nothing."""
     raw = app.backend.get(app.backend.get_key_for_task(task_id))
     return json.loads(raw) if raw else None
+
+
+def moment(text: str) -> float:
+    """Read a time of a header or a stored result, in seconds of the Unix clock."""
+    return datetime.fromisoformat(text).timestamp()
+
+
+@contextlib.contextmanager
+def publishing() -> Iterator[list[str]]:
+    """Collect the ids of the tasks that Celery, in this process, sends inside the `with` block."""
+    sent: list[str] = []
+
+    def note(headers: dict[str, Any], **_: Any) -> None:
+        sent.append(headers["id"])
+
+    before_task_publish.connect(note)
+    try:
+        yield sent
+    finally:
+        before_task_publish.disconnect(note)
 
 
 def wait_until(condition: Callable[[], Any], timeout: float, what: str, remedy: str = "python -m classroom doctor") -> Any:

@@ -15,7 +15,8 @@ import psutil
 from classroom import doctor, evidence, hints
 from classroom.errors import ClassroomError
 from classroom.stack import client
-from classroom.stack.place import ROOT, Place, Stack, fingerprint
+from classroom.stack.place import ROOT, Stack, fingerprint
+from classroom.stack.supervisor import CONCURRENCY, NODE
 
 _connected_to: str | None = None
 
@@ -24,25 +25,25 @@ def connect() -> None:
     """Join the stack of this checkout, or start it, and print one line that says what was found.
 
     When `CELERY_BROKER_URL` is set to somebody else's broker, that one is used instead. A worker that an
-    earlier cell stopped or paused runs again after this.
+    earlier cell stopped or paused runs again after this, and one that has old task code is restarted.
 
     Raises:
         ClassroomError: the broker, the backend, the worker or a task is missing; it names what to type.
     """
     global _connected_to
-    if doctor.is_outside():
-        url = os.environ["CELERY_BROKER_URL"] if "CELERY_BROKER_URL" in os.environ else ""
-        line = doctor.connect_outside()
-    else:
-        stack = client.join(announce=True)
-        url = stack.url
-        os.environ["CELERY_BROKER_URL"] = os.environ["CELERY_RESULT_BACKEND"] = url
-        line = _embedded(stack)
+    line = _outside() if doctor.is_outside() else _embedded()
+    url = os.environ["CELERY_BROKER_URL"]
     if _connected_to not in (None, url):
-        raise ClassroomError("the broker has moved to another port", "restart this kernel: Kernel > Restart Kernel")
+        raise ClassroomError("the broker has moved to another address", "restart this kernel: Kernel > Restart Kernel")
     _connected_to = url
     hints.install()
     print(line)
+
+
+def examine() -> None:
+    """Print the doctor's report."""
+    for finding in doctor.examine():
+        print(finding)
 
 
 def waiting(queue: str = "celery") -> list[dict[str, Any]]:
@@ -112,16 +113,23 @@ worker = _Worker()
 broker = _Broker()
 
 
-def _embedded(stack: Stack) -> str:
-    restarted = ""
+def _embedded() -> str:
+    stack = client.join()
+    os.environ["CELERY_BROKER_URL"] = os.environ["CELERY_RESULT_BACKEND"] = stack.url
+    found = f"Connected: {stack.server} on 127.0.0.1:{stack.port}"
+    mended = ""
     if stack.worker != "running":
-        restarted = f" (it was {stack.worker})"
+        mended = f" (it was {stack.worker}, it runs again)"
         stack = client.ask("start worker")
-    if stack.sources != fingerprint(ROOT / "tutorial_tasks"):
-        restarted = " (it had old code: restarted)"
+    elif stack.sources != fingerprint(ROOT / "tutorial_tasks"):
+        mended = " (restarted, because tutorial_tasks was edited)"
         client.ask("stop worker")
         stack = client.ask("start worker")
-    return f"Connected: {stack.server} on 127.0.0.1:{stack.port} · worker celery@lab, 2 processes, {len(stack.tasks)} tasks{restarted}"
+    return f"{found} · worker {NODE}, {CONCURRENCY} processes, {len(stack.tasks)} tasks{mended}"
+
+
+def _outside() -> str:
+    return f"Connected: {doctor.examine_outside()}"
 
 
 def _stack() -> Stack:

@@ -42,6 +42,8 @@ broker_connection_retry_on_startup = True
 # The default of 4 seconds is for one try; a server that does not answer on a local network is not there.
 broker_connection_timeout = 2
 redis_socket_connect_timeout = 2
+# A late-acknowledged task whose connection is lost is delivered again, so its first run is cut short (the default of Celery 6).
+worker_cancel_long_running_tasks_on_connection_loss = True
 # A runaway task ends after ten minutes instead of holding its worker process for ever.
 task_time_limit = 600
 

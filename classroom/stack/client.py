@@ -27,7 +27,7 @@ def current() -> Stack | None:
     return stack if stack and place.is_supervised() else None
 
 
-def join(announce: bool = False) -> Stack:
+def join() -> Stack:
     """Join the stack of this checkout, or start it; it lives as long as anybody who joined.
 
     Any number of processes may call this at once, and one process any number of times.
@@ -42,8 +42,6 @@ def join(announce: bool = False) -> Stack:
     with _alone(place, deadline):
         if stack := current():
             return stack
-        if announce:
-            print("Starting the broker and the worker ...", file=sys.stderr, flush=True)
         _start(place, deadline)
     if stack := current():
         return stack

@@ -32,6 +32,7 @@ from classroom.stack.server import Server, find_server, start_server
 REPORT_FD = "CLASSROOM_REPORT_FD"
 QUEUES = "celery,slow"
 NODE = "celery@lab"
+CONCURRENCY = 2
 
 _READY_WITHIN = 20.0  # seconds that a worker may take to start
 _STOP_WITHIN = 10.0  # seconds that a worker may take to finish what it runs
@@ -99,7 +100,7 @@ class Supervisor:
         self.worker = self.spawn(
             [
                 *(sys.executable, "-m", "celery", "-A", "tutorial_tasks.celery_app", "worker"),
-                *("--pool", "prefork", "--concurrency", "2", "--events", "--loglevel", "INFO"),
+                *("--pool", "prefork", "--concurrency", str(CONCURRENCY), "--events", "--loglevel", "INFO"),
                 *("--queues", QUEUES, "--hostname", NODE, "--include", "classroom.stack.worker_side"),
                 # Both ask other workers on start; there is none, and asking takes a second.
                 *("--without-mingle", "--without-gossip"),

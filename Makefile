@@ -1,0 +1,42 @@
+# The course's front door. `make help` lists what there is; ARGS goes to the program behind a target.
+.DEFAULT_GOAL := help
+PY := .venv/bin/python
+# Bytecode that is kept makes every later start faster, whatever the shell says.
+unexport PYTHONDONTWRITEBYTECODE
+
+.venv/.installed: requirements.lock pyproject.toml classroom/setup/install.sh
+	@PYTHON="$(PYTHON)" sh classroom/setup/install.sh
+
+setup: ## install everything into .venv (the other targets do this when it is needed)
+	@PYTHON="$(PYTHON)" sh classroom/setup/install.sh
+
+lab: .venv/.installed ## open JupyterLab on the first lesson, with a broker and a worker
+	@$(PY) -m classroom lab $(ARGS)
+
+demo: .venv/.installed ## run the lessons' steps as one plain script
+	@$(PY) client.py $(ARGS)
+
+test: .venv/.installed ## prove every cell of every lesson, and all the rest
+	@$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
+
+notebooks: .venv/.installed ## run all lessons and store their outputs, normalised
+	@$(PY) -m tests.notebooks.rewrite $(ARGS)
+
+bench: .venv/.installed ## measure every speed that we claim
+	@$(PY) -m benchmarks.startup $(ARGS)
+
+lint: .venv/.linters ## ruff and mypy
+	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
+
+clean: ## stop the stack, and remove .venv and everything that was made
+	@! [ -x $(PY) ] || $(PY) -m classroom down
+	@rm -rf .venv .classroom .pytest_cache .mypy_cache .ruff_cache
+
+help: ## this list
+	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
+
+.venv/.linters: requirements-lint.lock .venv/.installed
+	@UV="$$(command -v uv || echo .venv/bin/uv)"; "$$UV" pip install --quiet --python $(PY) --require-hashes --requirement requirements-lint.lock
+	@touch $@
+
+.PHONY: setup lab demo test notebooks bench lint clean help

@@ -1,0 +1,72 @@
+"""Exercises of 02: a start that is put off, and a message that goes stale."""
+
+import time
+
+from classroom import evidence, lab
+from classroom.errors import ClassroomError
+from classroom.exercises.model import Answer, NotYet, exercise, run
+from classroom.exercises.setting import finished, nobody_listening, settled, the_app
+
+_TOLERANCE = 0.5  # seconds between the learner's call and ours
+
+
+@exercise("02.1")
+def later_on_slow(answer: Answer) -> str:
+    """The message is on queue "slow", says +2 s and +5 s, and the worker obeyed."""
+    with nobody_listening():
+        begun = time.time()
+        with evidence.publishing() as sent:
+            run(answer)
+        if not sent:
+            raise NotYet("no message was sent")
+        if len(sent) != 1:
+            raise NotYet(f"{len(sent)} messages were sent, not one")
+        if time.time() - begun > 1:
+            raise NotYet("your function took its time before it came back: the message has to say when, not you")
+        # The worker listens to both queues, so a message in any other one is found by nobody.
+        found = {message.id: message for queue in ("slow", "celery") for message in settled(queue)}
+        if sent[0] not in found:
+            raise NotYet('the message is neither in "slow" nor in "celery": is the queue\'s name spelt right?')
+        message = found[sent[0]]
+        if message.queue != "slow":
+            raise NotYet(f'the message lies in the queue "{message.queue}", not in "slow"')
+        for header, wanted in (("eta", 2), ("expires", 5)):
+            moment = message.time(header)
+            if moment is None:
+                raise NotYet(f"the message has no {header}")
+            if not -0.05 <= moment - begun - wanted <= _TOLERANCE:
+                raise NotYet(f"{header} is {moment - begun:.1f} s after the call, not {wanted}; both count from the moment of the call")
+        lab.worker.start()
+        kept = finished(message.id)
+        if kept["status"] != "SUCCESS":
+            raise NotYet(f"the task ended as {kept['status']}")
+        if evidence.moment(kept["date_done"]) < (message.time("eta") or 0):
+            raise NotYet("the task was done before its time")
+    return 'the message lay in "slow", and the worker did it after two seconds, well before it went stale'
+
+
+@exercise("02.2")
+def goes_stale(answer: Answer) -> str:
+    """The message expires while nobody listens, and the worker throws it away."""
+    with nobody_listening():
+        begun = time.time()
+        with evidence.publishing() as sent:
+            run(answer)
+        mine = [message for message in settled() if message.id in sent]
+        if len(sent) != 1 or len(mine) != 1:
+            raise NotYet(f"{len(sent)} messages were sent and {len(mine)} of them wait in the queue; it has to be one")
+        expires = mine[0].time("expires")
+        if expires is None:
+            raise NotYet("the message never goes stale: it has no expires. (A revoke is heard only by workers that run.)")
+        if expires - begun > 1 + _TOLERANCE:
+            raise NotYet(f"the message goes stale after {expires - begun:.1f} s, not after one")
+        while (left := expires + 0.05 - time.time()) > 0:
+            time.sleep(left)
+        lab.worker.start()
+        try:
+            kept = finished(mine[0].id)
+        except ClassroomError:
+            raise NotYet("nothing became of the message") from None
+        if kept["status"] != "REVOKED":
+            raise NotYet(f"the worker did it all the same: {kept['status']}")
+    return "the worker found the message, saw that it was too late, and threw it away: REVOKED"

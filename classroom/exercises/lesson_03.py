@@ -1,0 +1,67 @@
+"""Exercises of 03: a name that nobody knows, and a message that Celery did not write."""
+
+from celery import Celery
+from celery.result import AsyncResult
+
+from classroom import evidence, lab
+from classroom.errors import ClassroomError
+from classroom.exercises.model import Answer, NotYet, exercise, run
+from classroom.exercises.setting import finished, nobody_listening, settled, the_app
+
+_MULTIPLY = "tutorial_tasks.arithmetic.multiply"
+
+
+def bare_app() -> Celery:
+    """Make an application that has the course's settings and none of its code."""
+    app = Celery("somebody_else", set_as_current=False)
+    app.config_from_object("tutorial_tasks.settings")
+    app.conf.imports = ()
+    return app
+
+
+@exercise("03.1")
+def broken_then_repaired(answer: Answer) -> str:
+    """One task failed because its name is not registered, the other was done by its right name."""
+    with evidence.publishing() as sent:
+        returned = run(answer, bare_app())
+    if not isinstance(returned, tuple) or len(returned) != 2 or not all(isinstance(one, AsyncResult) for one in returned):
+        raise NotYet("return two results, the broken one and the repaired one, as send_task gave them to you")
+    for one, which in zip(returned, ("broken", "repaired"), strict=True):
+        if one.id not in sent:
+            raise NotYet(f"the {which} one was never sent")
+    broken, repaired = (finished(one.id) for one in returned)
+    if broken["status"] != "FAILURE":
+        raise NotYet(f"the broken one ended as {broken['status']}: the worker knows that name")
+    if broken["result"]["exc_type"] != "NotRegistered":
+        raise NotYet(f"the broken one failed with {broken['result']['exc_type']}, so the worker knows the name; use one that it does not know")
+    if repaired["status"] != "SUCCESS":
+        raise NotYet(f"the repaired one ended as {repaired['status']}: {repaired['result']['exc_type']}")
+    if repaired.get("name") != _MULTIPLY or repaired["result"] != 42:
+        raise NotYet(f"the repaired one did {repaired.get('name')} and got {repaired['result']!r}, not multiply(6, 7)")
+    return "one name that nobody knows, one that the worker does: the same app, which has no code at all, sent both"
+
+
+@exercise("03.2")
+def forged(answer: Answer) -> str:
+    """A message without Celery's own marks was done like any other."""
+    before = {message.id for message in evidence.waiting(the_app())}
+    with nobody_listening():
+        with evidence.publishing() as sent:
+            task_id = run(answer, the_app())
+        mine = [message for message in settled() if message.id not in before]
+        if sent or any(message.header("origin") for message in mine):
+            raise NotYet("Celery wrote that message: it fired its own signal, or left its origin header; publish one yourself")
+        if len(mine) != 1:
+            raise NotYet(f"{len(mine)} messages wait in the queue, not one")
+        if mine[0].id != task_id:
+            raise NotYet(f"return the id that you gave the message: it says {mine[0].id!r}, you returned {task_id!r}")
+        lab.worker.start()
+        try:
+            kept = finished(mine[0].id)
+        except ClassroomError:
+            raise NotYet("the worker could not read the message; see: python -m classroom logs") from None
+        if kept["status"] != "SUCCESS":
+            raise NotYet(f"the worker took it, and it ended as {kept['status']}: {kept['result'].get('exc_message')}")
+        if kept.get("name") != _MULTIPLY or kept["result"] != 42:
+            raise NotYet(f"the worker did {kept.get('name')} and got {kept['result']!r}, not multiply(6, 7)")
+    return "the worker did what a message of your own hand told it"

@@ -1,0 +1,138 @@
+"""What an exercise is, and how an answer is judged: by what it made happen, never by a return value alone."""
+
+import contextlib
+import signal
+import threading
+import traceback
+import types
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from classroom.errors import ClassroomError
+
+Answer = Callable[..., Any]
+Judge = Callable[[Answer], str]
+
+_TIME_LIMIT = 10.0  # seconds for a learner's function: nothing may hang
+
+_exercises: dict[str, Judge] = {}
+
+
+class NotYet(Exception):
+    """What was observed is not what the exercise asks for; the message says what was seen, and a way on."""
+
+
+class _Raised(Exception):
+    """The learner's own code raised; the cause is what it raised."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One of four verdicts, with the reason in words."""
+
+    verdict: str
+    words: str
+
+    def __repr__(self) -> str:
+        return f"{self.verdict}: {self.words}"
+
+
+PASSED, NOT_ATTEMPTED, NOT_YET, RAISED = "✔ passed", "○ not attempted", "✖ not yet", "! your code raised"
+
+
+def exercise(name: str) -> Callable[[Judge], Judge]:
+    """Make a judge known as the one of this exercise, such as "00.1".
+
+    A judge gets the learner's function, calls it through `run`, and returns what it saw when all is as it should be.
+    It raises `NotYet` otherwise.
+    """
+
+    def register(judge: Judge) -> Judge:
+        _exercises[name] = judge
+        return judge
+
+    return register
+
+
+def check(name: str, answer: Answer) -> Outcome:
+    """Judge a learner's function.
+
+    Args:
+        name: the exercise, such as "00.1".
+        answer: the function itself, not what it returns.
+
+    Raises:
+        ClassroomError: there is no such exercise, or the stack does not run.
+    """
+    if name not in _exercises:
+        raise ClassroomError(f"there is no exercise {name!r}", f"one of: {', '.join(sorted(_exercises))}")
+    if not isinstance(answer, types.FunctionType):
+        return Outcome(NOT_YET, f'hand over the function itself: check("{name}", its_name), without brackets after the name')
+    if _is_untouched(answer):
+        return Outcome(NOT_ATTEMPTED, f"write your code in {answer.__name__}, then run this cell again")
+    try:
+        return Outcome(PASSED, _exercises[name](answer))
+    except NotYet as reason:
+        return Outcome(NOT_YET, str(reason))
+    except _Raised as raised:
+        return Outcome(RAISED, _describe(raised.__cause__, answer))
+
+
+def run(answer: Answer, *args: Any) -> Any:
+    """Call a learner's function, within a time limit.
+
+    Raises:
+        NotYet: it was still busy when the time was up.
+        _Raised: it raised; `check` makes a verdict of that.
+    """
+    try:
+        with _time_limit(_TIME_LIMIT):
+            return answer(*args)
+    except _OutOfTime:
+        raise NotYet(f"{answer.__name__} was still busy after {_TIME_LIMIT:g} seconds; does it wait for something that never comes?") from None
+    except Exception as error:
+        raise _Raised from error
+
+
+class _OutOfTime(BaseException):
+    """Not an `Exception`, so that a learner's `except Exception` does not swallow it."""
+
+
+@contextlib.contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """Interrupt the block after a while; only the main thread, where cells run, can be interrupted."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: Any) -> None:
+        raise _OutOfTime
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _stub() -> None: ...
+
+
+def _stub_with_words() -> None:
+    """A stub with a docstring has other constants, so its bytecode can differ."""
+    ...
+
+
+def _is_untouched(answer: types.FunctionType) -> bool:
+    code = answer.__code__
+    return not code.co_names and code.co_code in (_stub.__code__.co_code, _stub_with_words.__code__.co_code)
+
+
+def _describe(error: BaseException | None, answer: types.FunctionType) -> str:
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__ if error else None) if frame.name == answer.__name__]
+    first = answer.__code__.co_firstlineno
+    where = f", in line {lines[-1] - first + 1} of {answer.__name__}" if lines and lines[-1] else ""
+    return f"{type(error).__name__}: {error}{where}"

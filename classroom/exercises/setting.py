@@ -1,0 +1,70 @@
+"""Bring the stack into the state that an exercise starts from, and back after it."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from celery import Celery
+
+from classroom import evidence, lab
+from classroom.stack import client
+
+_SETTLE = 0.4  # seconds without a change: by then a worker that wants a message has taken it
+
+
+def the_app() -> Celery:
+    """Give the course's application."""
+    from tutorial_tasks.celery_app import app
+
+    return app
+
+
+@contextlib.contextmanager
+def worker_as_it_was() -> Iterator[None]:
+    """Have the worker run again after the block, whatever the learner's code did to it."""
+    try:
+        yield
+    finally:
+        lab.worker.start()
+
+
+@contextlib.contextmanager
+def nobody_listening() -> Iterator[None]:
+    """Have no worker inside the block, and one after it."""
+    with worker_as_it_was():
+        lab.worker.stop()
+        yield
+
+
+def worker_runs() -> bool:
+    """Tell whether the worker runs."""
+    stack = client.current()
+    return bool(stack and stack.worker == "running")
+
+
+def settled(queue: str = "celery") -> list[evidence.Message]:
+    """Wait until a queue does not change any more, at most five seconds, and return its messages."""
+    deadline = time.monotonic() + 5
+    messages, since = evidence.waiting(the_app(), queue), time.monotonic()
+    while time.monotonic() - since < _SETTLE and time.monotonic() < deadline:
+        time.sleep(0.02)
+        now = evidence.waiting(the_app(), queue)
+        if len(now) != len(messages):
+            messages, since = now, time.monotonic()
+    return messages
+
+
+def finished(task_id: str, timeout: float = 10) -> dict[str, Any]:
+    """Wait until the backend has a final state for a task, and return what it has.
+
+    Raises:
+        ClassroomError: it has none in time.
+    """
+
+    def final() -> dict[str, Any] | None:
+        kept = evidence.stored(the_app(), task_id)
+        return kept if kept and kept["status"] in ("SUCCESS", "FAILURE", "REVOKED") else None
+
+    kept: dict[str, Any] = evidence.wait_until(final, timeout, f"task {task_id} is done")
+    return kept

@@ -1,0 +1,62 @@
+"""Run lessons and store their outputs, normalised: `make notebooks`, or with names, `make notebooks ARGS=01_delay`."""
+
+import configparser
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbclient import NotebookClient
+
+HERE = Path(__file__).parent
+NOTEBOOKS = HERE.parents[1] / "notebooks"
+
+
+def rules(path: Path = HERE / "sanitize.cfg") -> list[tuple[str, str]]:
+    """Read the patterns and replacements that nbval uses."""
+    config = configparser.RawConfigParser()
+    config.read(path)
+    return [(config[section]["regex"], config[section]["replace"]) for section in config.sections()]
+
+
+def normalised(value: Any) -> Any:
+    """Replace what differs from run to run, in every text of an output."""
+    if isinstance(value, str):
+        for pattern, replacement in rules():
+            value = re.sub(pattern, replacement, value)
+        return value
+    if isinstance(value, dict):
+        return {key: normalised(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [normalised(entry) for entry in value]
+    return value
+
+
+def store(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Keep of a run what belongs into a commit: no widget state, no times, no traceback with paths."""
+    notebook.metadata.pop("widgets", None)
+    notebook.metadata["language_info"] = {"name": "python"}
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+        for output in cell.get("outputs", []):
+            if output.output_type == "error":
+                output.traceback = [f"{output.ename}: {output.evalue}"]
+            output.update(normalised(dict(output)))
+    return notebook
+
+
+def main() -> None:
+    """Rewrite all lessons, or those whose names begin with an argument."""
+    wanted = tuple(sys.argv[1:])
+    for path in sorted(NOTEBOOKS.glob("*.ipynb")):
+        if wanted and not path.name.startswith(wanted):
+            continue
+        notebook = nbformat.read(path, as_version=4)
+        NotebookClient(notebook, timeout=60, kernel_name="python3", resources={"metadata": {"path": NOTEBOOKS}}).execute()
+        nbformat.write(store(notebook), path)
+        print(f"{path.name}: {sum(cell.cell_type == 'code' for cell in notebook.cells)} cells")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""What every test run has: a stack of its own for each xdist worker, and notebooks that are really compared."""
+
+import contextlib
+import os
+import shutil
+import signal
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nbval.plugin import IPyNbCell
+
+from classroom.stack.place import Place
+
+ROOT = Path(__file__).resolve().parents[1]
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
+
+_state = Path(tempfile.mkdtemp(prefix=f"classroom-{WORKER}-"))
+for _name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND", "CELERY_KEY_PREFIX", "CLASSROOM_SERVER"):
+    os.environ.pop(_name, None)
+os.environ.update(
+    CLASSROOM_STATE=str(_state / "stack"),
+    CLASSROOM_GRACE="2",
+    TUTORIAL_DATA_DIR=str(_state / "data"),
+    PYTHONPATH=str(ROOT),
+    # IPython's history and Jupyter's runtime files are not the learner's.
+    IPYTHONDIR=str(_state / "ipython"),
+)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse a cell that nbval would run without comparing anything."""
+    for item in items:
+        if isinstance(item, IPyNbCell) and item.cell.source.strip() and item.cell.execution_count is None:
+            raise pytest.UsageError(f"{item.nodeid} has no stored run, so nothing would be compared: make notebooks")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """End this worker's stack and remove what it left on disk."""
+    if stack := Place.current().read():
+        # The short way, which has to work too: the broker and the worker die with their supervisor.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(stack.supervisor, signal.SIGKILL)
+    shutil.rmtree(_state, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def app() -> Any:
+    """The course's application, connected to this worker's stack."""
+    from classroom import lab
+
+    lab.connect()
+    from tutorial_tasks.celery_app import app
+
+    return app
