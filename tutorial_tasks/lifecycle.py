@@ -70,14 +70,16 @@ class Gate:
             TimeoutError: it stayed closed for `timeout` seconds.
         """
         # In turns of at most a second, so that the connection's own time limit is never met; 0 would mean for ever.
+        # The last turn comes after the time is up, for a gate that opened while this process was frozen.
         deadline = time.monotonic() + timeout
-        while (left := deadline - time.monotonic()) > 0:
-            if self._redis.blmove(self._key, self._key, max(min(left, 1.0), 0.01), "LEFT", "RIGHT"):
-                return
-        raise TimeoutError(
-            f"the gate {self.name!r} stayed closed for {timeout:g} s; "
-            f"open it with: from tutorial_tasks.lifecycle import Gate; Gate({self.name!r}).open()"
-        )
+        left = timeout
+        while not self._redis.blmove(self._key, self._key, max(min(left, 1.0), 0.01), "LEFT", "RIGHT"):
+            if left <= 0:
+                raise TimeoutError(
+                    f"the gate {self.name!r} stayed closed for {timeout:g} s; "
+                    f"open it with: from tutorial_tasks.lifecycle import Gate; Gate({self.name!r}).open()"
+                )
+            left = deadline - time.monotonic()
 
 
 @app.task

@@ -108,6 +108,6 @@ def _canonical(line: bytes) -> bytes | None:
     """Read a line and write it in the one form that equal rows share, or None if it is no row."""
     try:
         row = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):  # no JSON, or nested without end
         return None
     return json.dumps(row, sort_keys=True).encode() if isinstance(row, dict) and row else None

@@ -128,7 +128,9 @@ def _stub_with_words() -> None:
 
 def _is_untouched(answer: types.FunctionType) -> bool:
     code = answer.__code__
-    return not code.co_names and code.co_code in (_stub.__code__.co_code, _stub_with_words.__code__.co_code)
+    if code.co_names or set(code.co_consts) - {None, answer.__doc__}:
+        return False
+    return code.co_code in (_stub.__code__.co_code, _stub_with_words.__code__.co_code)
 
 
 def _describe(error: BaseException | None, answer: types.FunctionType) -> str:

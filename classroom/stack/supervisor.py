@@ -12,6 +12,7 @@ import dataclasses
 import fcntl
 import json
 import os
+import re
 import selectors
 import signal
 import socket
@@ -352,11 +353,19 @@ def read_line_within(pipe: IO[str], seconds: float, giving_up: Callable[[], bool
 
 
 def last_words(log: Path, start: int = 0) -> str:
-    """Find the line of a log that says why a process ended: its last one that is not empty."""
-    with contextlib.suppress(OSError):
+    """Find the line of a log that says why a process ended, its last one; of a traceback also say where."""
+    try:
         lines = [line.strip() for line in log.read_bytes()[start:].decode(errors="replace").splitlines()]
-        return next((line for line in reversed(lines) if line), "it said nothing")
-    return "it left no log"
+    except OSError:
+        return "it left no log"
+    lines = [line for line in lines if line]
+    if not lines:
+        return "it said nothing"
+    places = [place for line in lines if (place := re.match(r'File "(.+)", line (\d+)', line))]
+    if not places or not re.match(r"\w+(Error|Exception)\b", lines[-1]):
+        return lines[-1]
+    file, number = places[-1].groups()
+    return f"{lines[-1]} ({file.removeprefix(f'{ROOT}{os.sep}')}, line {number})"
 
 
 def note(text: str) -> None:

@@ -7,7 +7,7 @@ import json
 import os
 from typing import Any
 
-from celery.signals import worker_process_init, worker_ready
+from celery.signals import worker_process_init, worker_process_shutdown, worker_ready
 
 from classroom.stack.lifeline import die_with
 
@@ -28,3 +28,9 @@ def say_ready(sender: Any, **_: Any) -> None:
 def follow_the_worker(**_: Any) -> None:
     """Make a pool process die with the worker, even when the worker is killed."""
     die_with(_main_process)
+
+
+@worker_process_shutdown.connect
+def leave_at_once(exitcode: int, **_: Any) -> None:
+    """End a pool process that has finished, without the second for which it would sleep first (billiard.pool)."""
+    os._exit(exitcode)

@@ -1,0 +1,215 @@
+"""The lessons' steps as one plain script: python client.py, or with --step 02, or --list.
+
+Each function is one notebook, each `section` one of its headings, in the same order. It is plain Celery, but for two
+lines: `lab.connect()` joins the broker and the worker of this checkout (or those that CELERY_BROKER_URL names), and
+`lab.worker` stops and starts the worker where a lesson does.
+"""
+
+import base64
+import json
+import sys
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import click
+from celery import Celery
+from celery.exceptions import NotRegistered, TaskRevokedError, TimeoutError
+
+from classroom import lab
+from classroom.errors import ClassroomError
+from tutorial_tasks.arithmetic import add, multiply
+from tutorial_tasks.celery_app import app
+
+
+def section(heading: str) -> None:
+    """Print a heading of the lesson."""
+    click.echo(f"\n## {heading}")
+
+
+def show(what: str, value: Any) -> None:
+    """Print an expression and its value."""
+    click.echo(f"{what} -> {value!r}")
+
+
+def step_01_delay() -> None:
+    """01 · delay: a call is a message."""
+    section("A plain call")
+    show("add(2, 3)", add(2, 3))
+
+    section("The same call as a message")
+    result = add.delay(2, 3)
+    show("add.delay(2, 3)", type(result).__name__)
+    show("result.get(timeout=10)", result.get(timeout=10))
+    show("add.delay(x=2, y=3).get(timeout=10)", add.delay(x=2, y=3).get(timeout=10))
+
+    section("What is in the message?")
+    lab.worker.stop()
+    result = add.delay(2, 3)
+    message = next(message for message in lab.waiting() if message["headers"]["id"] == result.id)
+    show("message", sorted(message))
+    show("task", message["headers"]["task"])
+    args, kwargs, _what_follows = json.loads(base64.b64decode(message["body"]))
+    show("args, kwargs", (args, kwargs))
+
+    section("Break it: ask when nobody listens")
+    try:
+        result.get(timeout=1)
+    except TimeoutError as error:
+        show("result.get(timeout=1)", error)
+    show("result.state", result.state)
+
+    section("Ask for the answer")
+    lab.worker.start()
+    show("result.get(timeout=10)", result.get(timeout=10))
+    show("result.state", result.state)
+    show("waiting", lab.waiting())
+
+
+def step_02_apply_async() -> None:
+    """02 · apply_async: what stands on the envelope."""
+    section("The same call written out")
+    show("add.apply_async((2, 3))", add.apply_async((2, 3)).get(timeout=10))
+
+    section("Not before: countdown")
+    result = add.apply_async((2, 3), countdown=3)
+    held = [item for items in app.control.inspect().scheduled().values() for item in items]
+    show("held by the worker", [item["request"]["args"] for item in held])
+    show("waiting in the queue", lab.waiting())
+    show("result.get(timeout=10)", result.get(timeout=10))
+
+    section("At a given time: eta")
+    eta = datetime.now(UTC) + timedelta(seconds=1)
+    result = add.apply_async((2, 3), eta=eta)
+    show("result.get(timeout=10)", result.get(timeout=10))
+    show("result.date_done >= eta", result.date_done >= eta)
+
+    section("Which queue")
+    queues = [queue["name"] for found in app.control.inspect().active_queues().values() for queue in found]
+    show("the worker listens to", queues)
+    show('queue="slow"', add.apply_async((2, 3), queue="slow").get(timeout=10))
+
+    section("An id of your own")
+    add.apply_async((2, 3), task_id="invoice-42")
+    show('app.AsyncResult("invoice-42")', app.AsyncResult("invoice-42").get(timeout=10))
+    app.AsyncResult("invoice-42").forget()
+
+    section("The whole envelope")
+    lab.worker.stop()
+    result = add.apply_async((2, 3), queue="slow", priority=3, expires=0.1, task_id="invoice-43")
+    [message] = lab.waiting("slow")
+    show("id", message["headers"]["id"])
+    show("priority", message["properties"]["priority"])
+    show("queue", message["properties"]["delivery_info"]["routing_key"])
+
+    section("Too late: expires")
+    lab.worker.start()
+    try:
+        result.get(timeout=10)
+    except TaskRevokedError as error:
+        show("result.get(timeout=10)", error)
+    show("result.state", result.state)
+    result.forget()
+
+    section("Break it: a queue that nobody reads")
+    result = add.apply_async((2, 3), queue="sloww", expires=600)
+    show("result.state", result.state)
+    show('waiting in "sloww"', len(lab.waiting("sloww")))
+    app.control.add_consumer("sloww")
+    show("result.get(timeout=10)", result.get(timeout=10))
+    app.control.cancel_consumer("sloww")
+
+    section("Break it: an option in the wrong brackets")
+    try:
+        add.delay(2, 3, countdown=5)
+    except TypeError as error:
+        show("add.delay(2, 3, countdown=5)", error)
+
+    section("Break it: a clock without a time zone")
+    on_the_wall = datetime.now(ZoneInfo("Asia/Tokyo")).replace(tzinfo=None)
+    add.apply_async((2, 3), eta=on_the_wall)
+    [held] = [item for items in app.control.inspect().scheduled().values() for item in items]
+    late = datetime.fromisoformat(held["eta"]) - datetime.now(UTC)
+    show("hours from now", round(late / timedelta(hours=1)))
+    lab.worker.stop()
+    show("thrown away", app.control.purge())
+    lab.worker.start()
+
+
+def step_03_send_task() -> None:
+    """03 · send_task: only a name travels."""
+    section("An app without code")
+    site = Celery("web_site", set_as_current=False)
+    site.config_from_object("tutorial_tasks.settings")
+    show("site", site.main)
+
+    section("Send by name")
+    show("send_task", site.send_task("tutorial_tasks.arithmetic.add", (2, 3)).get(timeout=10))
+    known = next(iter(site.control.inspect().registered().values()))
+    show("the worker knows", [name for name in known if "arithmetic" in name])
+    by_name = site.send_task("tutorial_tasks.arithmetic.multiply", (6, 7), queue="slow")
+    show('queue="slow"', by_name.get(timeout=10))
+
+    section("What you give up")
+    try:
+        add.delay(1)
+    except TypeError as error:
+        show("add.delay(1)", error)
+    result = site.send_task("tutorial_tasks.arithmetic.add", (1,))
+    try:
+        result.get(timeout=10)
+    except TypeError as error:
+        show("the same by name, from the worker", error)
+
+    section("Write the message yourself")
+    task_id = str(uuid.uuid4())
+    with site.producer_pool.acquire() as producer:
+        producer.publish(
+            [[6, 7], {}, {}],
+            headers={"lang": "py", "task": multiply.name, "id": task_id},
+            routing_key="celery",
+            serializer="json",
+        )
+    show("by hand", site.AsyncResult(task_id).get(timeout=10))
+
+    section("Break it: a name that nobody knows")
+    result = site.send_task("tutorial_tasks.arithmetic.multipl", (6, 7))
+    try:
+        result.get(timeout=10)
+    except NotRegistered as error:
+        show("result.get(timeout=10)", error)
+    show("result.state", result.state)
+    show("waiting", lab.waiting())
+    show("mended", site.send_task("tutorial_tasks.arithmetic.multiply", (6, 7)).get(timeout=10))
+
+
+STEPS: dict[str, Callable[[], None]] = {
+    "01": step_01_delay,
+    "02": step_02_apply_async,
+    "03": step_03_send_task,
+}
+
+
+@click.command()
+@click.option("--step", type=click.Choice(list(STEPS)), help="Only this lesson.")
+@click.option("--list", "listing", is_flag=True, help="List the lessons, and run none.")
+def main(step: str | None, listing: bool) -> None:
+    """Run the lessons' steps, one after the other."""
+    if listing:
+        for function in STEPS.values():
+            click.echo(function.__doc__)
+        return
+    try:
+        lab.connect()
+        for function in [STEPS[step]] if step else STEPS.values():
+            click.echo(f"\n# {function.__doc__}")
+            function()
+    except ClassroomError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""The form of a lesson: what every notebook has, and what none may have."""
+
+import json
+import re
+
+import pytest
+
+from tests.notebooks.lessons import LESSONS, Lesson
+from tests.notebooks.rewrite import store
+
+lessons = pytest.mark.parametrize("lesson", LESSONS, ids=[lesson.path.stem for lesson in LESSONS])
+
+
+def test_the_lessons_are_numbered_without_a_gap() -> None:
+    assert [lesson.number for lesson in LESSONS] == [f"{n:02d}" for n in range(len(LESSONS))]
+    assert len(LESSONS) >= 4
+
+
+@lessons
+def test_a_lesson_begins_with_its_card(lesson: Lesson) -> None:
+    card = lesson.cells[0].source
+    assert card.startswith(f"# {lesson.number} · ")
+    for word in ("You will", "You need", "Minutes", "You will see", "You will break"):
+        assert f"> **{word}**" in card
+    assert re.search(r"> \*\*Minutes\*\* \d+", card)
+
+
+@lessons
+def test_its_first_cell_connects(lesson: Lesson) -> None:
+    assert lesson.code[0].source == "from classroom import lab\nlab.connect()"
+
+
+@lessons
+def test_it_breaks_something_and_ends_with_recap_errors_and_next(lesson: Lesson) -> None:
+    assert any(heading.startswith("Break it") for heading in lesson.headings)
+    assert lesson.headings[-2:] == ["Recap", "Common errors"]
+    assert "**Next:**" in lesson.cells[-1].source
+
+
+@lessons
+def test_each_exercise_has_three_hints_and_a_solution(lesson: Lesson) -> None:
+    assert lesson.exercises
+    assert [exercise.name for exercise in lesson.exercises] == [f"{lesson.number}.{n + 1}" for n in range(len(lesson.exercises))]
+    for here, cell in enumerate(lesson.cells):
+        if "\ncheck(" in cell.source:
+            titles = re.findall("<summary>(.*?)</summary>", lesson.cells[here + 1].source)
+            assert titles[:4] == ["Hint 1", "Hint 2", "Hint 3", "Solution"]
+
+
+@lessons
+def test_every_code_cell_was_run_and_is_compared(lesson: Lesson) -> None:
+    for cell in lesson.code:
+        assert cell.execution_count is not None
+        assert set(cell.metadata.get("tags", [])) <= {"raises-exception"}
+        assert "NBVAL" not in cell.source
+
+
+@lessons
+def test_cells_are_short_and_every_get_has_a_timeout(lesson: Lesson) -> None:
+    for cell in lesson.code:
+        assert len(cell.source.splitlines()) <= 15
+        assert ".get()" not in cell.source
+        assert "sleep(" not in cell.source
+        assert sum("lab." in line for line in cell.source.splitlines()) <= 2
+
+
+@lessons
+def test_links_lead_somewhere(lesson: Lesson) -> None:
+    for cell in lesson.prose:
+        for target in re.findall(r"\]\((?!http)([^)#]+)", cell.source):
+            assert (lesson.path.parent / target).exists(), target
+
+
+@lessons
+def test_nothing_of_one_run_is_stored(lesson: Lesson) -> None:
+    notebook = json.loads(lesson.path.read_text())
+    assert "widgets" not in notebook["metadata"]
+    raw = json.dumps([cell.get("outputs") for cell in notebook["cells"]])
+    assert not re.search(r"/(root|home|tmp|work|Users)/", raw)
+    assert "widget-view" not in raw
+    assert not re.search(r"[0-9a-f]{8}-[0-9a-f]{4}-", raw)
+    stored = [cell.get("outputs") for cell in lesson.cells]
+    assert stored == [cell.get("outputs") for cell in store(_copy(lesson)).cells], "run: make notebooks"
+
+
+def _copy(lesson: Lesson) -> "object":
+    import nbformat
+
+    return nbformat.read(lesson.path, as_version=4)

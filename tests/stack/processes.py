@@ -1,0 +1,108 @@
+"""Start clients of a stack as processes of their own, and see what is left of them."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from classroom.stack.place import Place, Stack
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 20.0  # seconds until a condition that has to come true counts as missed
+
+JOIN = "from classroom.stack import client; client.join(); print('joined', flush=True); input()"
+CONNECT = "from classroom import lab; lab.connect()"
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A checkout, and the folder in which its stack lives."""
+
+    root: Path
+    state: Path
+    grace: float = 0.5
+
+    def environment(self, **extra: str) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("CELERY_", "CLASSROOM_", "PYTEST"))}
+        return kept | {
+            "CLASSROOM_STATE": str(self.state),
+            "CLASSROOM_GRACE": str(self.grace),
+            "PYTHONPATH": str(self.root),
+        } | extra
+
+    def start(self, *argv: str, **extra: str) -> subprocess.Popen[str]:
+        """Start Python with these arguments and pipes."""
+        return subprocess.Popen(
+            [sys.executable, *argv],
+            cwd=self.root,
+            env=self.environment(**extra),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def hold(self) -> subprocess.Popen[str]:
+        """Start a process that joins the stack and stays."""
+        process = self.start("-c", JOIN)
+        assert process.stdout
+        said = process.stdout.readline()
+        assert said == "joined\n", said + process.stdout.read()
+        return process
+
+    def run(self, *argv: str, **extra: str) -> subprocess.CompletedProcess[str]:
+        """Run Python with these arguments to its end."""
+        return subprocess.run(
+            [sys.executable, *argv], cwd=self.root, env=self.environment(**extra), capture_output=True, text=True, timeout=60, check=False
+        )
+
+    def command(self, *argv: str, **extra: str) -> subprocess.CompletedProcess[str]:
+        """Run `python -m classroom`."""
+        return self.run("-m", "classroom", *argv, **extra)
+
+    def stack(self) -> Stack:
+        stack = Place(self.state).read()
+        assert stack
+        return stack
+
+    def processes(self) -> list[psutil.Process]:
+        """Find every process of this stack: the supervisor, the broker, the worker and its pool."""
+        stack = self.stack()
+        heads = [psutil.Process(pid) for pid in (stack.supervisor, stack.broker_pid, stack.worker_pid) if pid]
+        return heads + [child for head in heads[2:] for child in head.children()]
+
+
+def copy_of_the_checkout(to: Path, grace: float = 0.5) -> Checkout:
+    """Copy what a stack needs."""
+    for name in ("classroom", "tutorial_tasks"):
+        shutil.copytree(ROOT / name, to / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "requirements.lock", to)
+    return Checkout(to, to / ".classroom", grace)
+
+
+def eventually(condition: Callable[[], Any], what: str) -> Any:
+    """Wait for a condition, and fail when it does not come true."""
+    deadline = time.monotonic() + PATIENCE
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"waited {PATIENCE:g} s in vain until {what}"
+        time.sleep(0.01)
+    return value
+
+
+def is_gone(process: psutil.Process) -> bool:
+    """Tell whether a process has ended; one that nobody has waited for yet has ended too."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def all_gone(processes: list[psutil.Process]) -> bool:
+    return all(is_gone(process) for process in processes)
