@@ -16,7 +16,8 @@ from zoneinfo import ZoneInfo
 
 import click
 from celery import Celery
-from celery.exceptions import NotRegistered, TaskRevokedError, TimeoutError
+from celery.exceptions import NotRegistered, TaskRevokedError
+from celery.exceptions import TimeoutError as CeleryTimeoutError
 
 from classroom import lab
 from classroom.errors import ClassroomError
@@ -57,7 +58,7 @@ def step_01_delay() -> None:
     section("Break it: ask when nobody listens")
     try:
         result.get(timeout=1)
-    except TimeoutError as error:
+    except CeleryTimeoutError as error:
         show("result.get(timeout=1)", error)
     show("result.state", result.state)
 

@@ -206,7 +206,8 @@ def repeated(number: int, sample: Callable[[], float]) -> Samples:
 
 
 def alternated(number: int, ours: Callable[[], float], theirs: Callable[[], float]) -> Measured:
-    """Take samples of two things in turn; every other round begins with the other one."""
+    """Take samples of two things in turn after a warm-up of both; every other round begins with the other one."""
+    ours(), theirs()
     measured = Measured([], [])
     for turn in range(number):
         pair = [(measured.ours, ours), (measured.theirs, theirs)]
@@ -281,8 +282,6 @@ def lab() -> Measured:
     """Start the course's JupyterLab and a bare one in turn."""
     root = ["--ServerApp.allow_root=True"] if os.geteuid() == 0 else []  # `classroom lab` adds it by itself
     ours, theirs = ["classroom", "lab"], ["jupyterlab", "--ServerApp.ip=127.0.0.1", *root]
-    page(ours)
-    page(theirs)
     return alternated(3, lambda: page(ours), lambda: page(theirs))
 
 

@@ -3,9 +3,7 @@
 import sys
 
 if sys.version_info < (3, 11):
-    sys.exit(
-        "The course needs Python 3.11 or newer, this is " + sys.version.split()[0] + ".\n  next: make setup PYTHON=python3.12"
-    )
+    sys.exit("The course needs Python 3.11 or newer, this is " + sys.version.split()[0] + ".\n  next: make setup PYTHON=python3.12")
 
 try:
     from classroom.cli import main

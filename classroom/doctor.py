@@ -23,6 +23,7 @@ from packaging.requirements import Requirement
 from classroom.errors import ClassroomError
 from classroom.stack import client
 from classroom.stack.place import ROOT, Place, Stack, fingerprint
+from classroom.stack.supervisor import QUEUES
 
 PYTHON = (3, 11)
 _PATIENCE = 2.0  # seconds for a server or a worker to answer: they are near, or they are not there
@@ -235,11 +236,13 @@ def _unreachable(subject: str, url: str, variable: str, error: Exception) -> Fin
 
 
 def _start_worker() -> str:
-    return "celery -A tutorial_tasks.celery_app worker -E -Q celery,slow" if is_outside() else "python -m classroom up"
+    return f"celery -A tutorial_tasks.celery_app worker -E -Q {QUEUES}" if is_outside() else "python -m classroom up"
 
 
 def _restart_worker() -> str:
-    return f"stop that worker, then: {_start_worker()}" if is_outside() else "lab.worker.restart() in a notebook, or python -m classroom down"
+    if is_outside():
+        return f"stop that worker, then: {_start_worker()}"
+    return "lab.worker.restart() in a notebook, or python -m classroom down"
 
 
 def _without_password(url: str) -> str:

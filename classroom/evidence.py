@@ -16,7 +16,7 @@ from typing import Any
 import redis
 from celery import Celery
 from celery.signals import before_task_publish
-from kombu import Connection
+from kombu.connection import Connection
 
 from classroom.errors import ClassroomError
 
@@ -79,7 +79,7 @@ def waiting(app: Celery, queue: str = "celery") -> list[Message]:
 def unacknowledged(app: Celery) -> list[Message]:
     """List the messages that a worker has taken but not acknowledged: it holds them for later, or runs them late-acked."""
     client, prefix = _broker(app)
-    return [Message(json.loads(raw)[0]) for raw in client.hvals(f"{prefix}unacked")]  # type: ignore[union-attr]
+    return [Message(json.loads(raw)[0]) for raw in client.hvals(f"{prefix}unacked")]
 
 
 def stored(app: Celery, task_id: str) -> dict[str, Any] | None:
@@ -122,7 +122,7 @@ def wait_until(condition: Callable[[], Any], timeout: float, what: str, remedy: 
     return value
 
 
-def _broker(app: Celery) -> tuple["redis.Redis[Any]", str]:
+def _broker(app: Celery) -> tuple[redis.Redis, str]:
     """Open the broker as a plain Redis client, with the prefix that stands before every key."""
     url = str(app.conf.broker_url)
     if Connection(url).transport_cls != "redis":

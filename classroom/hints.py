@@ -22,7 +22,10 @@ def install() -> None:
 def hint(error: BaseException | None) -> str | None:
     """Return the next step after an error that means "nobody is there", or None after any other."""
     if isinstance(error, (OperationalError, RedisConnectionError)) or (isinstance(error, RuntimeError) and _LOST in str(error)):
-        return "The broker or the result backend does not answer.\n  next: lab.connect() in a cell, or python -m classroom doctor in a terminal"
+        return (
+            "The broker or the result backend does not answer.\n"
+            "  next: lab.connect() in a cell, or python -m classroom doctor in a terminal"
+        )
     return None
 
 

@@ -21,7 +21,7 @@ def flaky(self: Task, until: int, pause: float = 0.2) -> int:
 
     Attempts count from 1, so `flaky(1)` never fails.
     """
-    attempt = self.request.retries + 1
+    attempt: int = self.request.retries + 1
     if attempt < until:
         raise self.retry(exc=ConnectionError(f"attempt {attempt} of {until} failed"), countdown=pause)
     return attempt

@@ -30,12 +30,12 @@ def create_project(row: dict[str, Any], path: str) -> dict[str, Any]:
     message for another one, which may write the row a second time; `clean_data` keeps one of the two.
 
     Raises:
-        ValueError: the row is not a non-empty dict, or the path leads out of the data folder.
+        ValueError: the row is not a non-empty dict that JSON can hold, or the path leads out of the data folder.
         OSError: the disk refused; the file is then as it was before.
     """
     if not isinstance(row, dict) or not row:
         raise ValueError(f"a project is a dict with at least one entry, not {row!r}")
-    line = json.dumps(row, sort_keys=True).encode() + b"\n"
+    line = json.dumps(row, sort_keys=True, allow_nan=False).encode() + b"\n"
     file = _inside_data_dir(path)
     with _held_alone(file):
         _append(file, line)
@@ -71,7 +71,7 @@ def _inside_data_dir(path: str) -> Path:
     """Turn a path from a message into one that is inside the data folder."""
     root = data_dir.resolve()
     full = (root / path).resolve()
-    if full == root or not full.is_relative_to(root):
+    if full == root or not full.is_relative_to(root) or full.name.startswith("."):
         raise ValueError(f"{path!r} is not a file inside the data folder; give a name such as 'projects.jsonl'")
     full.parent.mkdir(parents=True, exist_ok=True)
     return full
@@ -90,6 +90,7 @@ def _held_alone(file: Path) -> Iterator[None]:
 
 def _append(path: Path, line: bytes) -> None:
     """Write the whole line or nothing of it."""
+    is_new = not path.exists()
     with path.open("ab+", buffering=0) as file:
         end = file.seek(0, os.SEEK_END)
         if end:
@@ -101,6 +102,8 @@ def _append(path: Path, line: bytes) -> None:
                 line = line[file.write(line) :]
         except OSError:
             file.truncate(end)
+            if is_new:
+                path.unlink()
             raise
 
 

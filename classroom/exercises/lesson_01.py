@@ -56,7 +56,10 @@ def located(answer: Answer) -> str:
             if said == place:
                 continue
             if place == "nowhere":
-                raise NotYet(f"you said {said!r} about an id that was never sent: PENDING means only that nothing is stored, so look into the queue too")
+                raise NotYet(
+                    f"you said {said!r} about an id that was never sent: PENDING means only that nothing is stored, "
+                    "so look into the queue too"
+                )
             if place == "queue":
                 raise NotYet(f"you said {said!r} about a task whose message lies in the queue")
             raise NotYet(f"you said {said!r} about a task whose result is stored")

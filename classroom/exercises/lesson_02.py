@@ -5,7 +5,7 @@ import time
 from classroom import evidence, lab
 from classroom.errors import ClassroomError
 from classroom.exercises.model import Answer, NotYet, exercise, run
-from classroom.exercises.setting import finished, nobody_listening, settled, the_app
+from classroom.exercises.setting import finished, nobody_listening, settled
 
 _TOLERANCE = 0.5  # seconds between the learner's call and ours
 

@@ -33,7 +33,8 @@ def broken_then_repaired(answer: Answer) -> str:
     if broken["status"] != "FAILURE":
         raise NotYet(f"the broken one ended as {broken['status']}: the worker knows that name")
     if broken["result"]["exc_type"] != "NotRegistered":
-        raise NotYet(f"the broken one failed with {broken['result']['exc_type']}, so the worker knows the name; use one that it does not know")
+        error = broken["result"]["exc_type"]
+        raise NotYet(f"the broken one failed with {error}, so the worker knows the name; use one that it does not know")
     if repaired["status"] != "SUCCESS":
         raise NotYet(f"the repaired one ended as {repaired['status']}: {repaired['result']['exc_type']}")
     if repaired.get("name") != _MULTIPLY or repaired["result"] != 42:

@@ -90,7 +90,9 @@ def run(answer: Answer, *args: Any) -> Any:
         with _time_limit(_TIME_LIMIT):
             return answer(*args)
     except _OutOfTime:
-        raise NotYet(f"{answer.__name__} was still busy after {_TIME_LIMIT:g} seconds; does it wait for something that never comes?") from None
+        raise NotYet(
+            f"{answer.__name__} was still busy after {_TIME_LIMIT:g} seconds; does it wait for something that never comes?"
+        ) from None
     except Exception as error:
         raise _Raised from error
 
@@ -123,7 +125,6 @@ def _stub() -> None: ...
 
 def _stub_with_words() -> None:
     """A stub with a docstring has other constants, so its bytecode can differ."""
-    ...
 
 
 def _is_untouched(answer: types.FunctionType) -> bool:

@@ -45,7 +45,9 @@ def find_server() -> Server:
     )
 
 
-def start_server(server: Server, folder: Path, log: IO[bytes], password: str, port: int, spawn: Spawn) -> tuple[subprocess.Popen[bytes], int]:
+def start_server(
+    server: Server, folder: Path, log: IO[bytes], password: str, port: int, spawn: Spawn
+) -> tuple[subprocess.Popen[bytes], int]:
     """Start the server on `port` if that is free, else on another one, and wait until it answers.
 
     Returns:

@@ -107,7 +107,7 @@ class Supervisor:
                 *("--without-mingle", "--without-gossip"),
             ],
             log,
-            pass_fds=[ready],
+            pass_fds=(ready,),
             env=os.environ
             | {
                 "CELERY_BROKER_URL": self.stack.url,
@@ -305,12 +305,26 @@ class Supervisor:
 
     # -- processes -----------------------------------------------------------------------------------------------
 
-    def spawn(self, argv: list[str], log: IO[bytes], **options: Any) -> subprocess.Popen[bytes]:
+    def spawn(
+        self,
+        argv: list[str],
+        log: IO[bytes],
+        stdin: int = subprocess.DEVNULL,
+        pass_fds: tuple[int, ...] = (),
+        env: dict[str, str] | None = None,
+    ) -> subprocess.Popen[bytes]:
         """Start a child in a process group of its own, so that Ctrl-C in a terminal is not for it."""
         me = os.getpid()
-        options = {"stdin": subprocess.DEVNULL} | options
         return subprocess.Popen(
-            argv, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, process_group=0, preexec_fn=lambda: die_with(me), **options
+            argv,
+            cwd=ROOT,
+            env=env,
+            stdin=stdin,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            pass_fds=pass_fds,
+            process_group=0,
+            preexec_fn=lambda: die_with(me),
         )
 
     def spawn_with_input(self, argv: list[str], log: IO[bytes], text: bytes) -> subprocess.Popen[bytes]:

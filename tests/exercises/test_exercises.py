@@ -33,7 +33,12 @@ WRONG = [
     ("00.2", "thrown away", "app.control.purge(); return [0, 0, 0]", "the backend has no result"),
     ("00.2", "thrown away with a worker", "app.control.purge(); lab.worker.start(); return [0, 0, 0]", "thrown away"),
     ("00.2", "drained, nothing returned", "lab.worker.start()", "returned None"),
-    ("00.2", "wrong order", "lab.worker.start(); return [r.get(timeout=10) for r in results][::-1]", "not the three answers in their order"),
+    (
+        "00.2",
+        "wrong order",
+        "lab.worker.start(); return [r.get(timeout=10) for r in results][::-1]",
+        "not the three answers in their order",
+    ),
     ("01.1", "constant", "return ('an id', 'queue')", "no message was sent"),
     ("01.1", "a plain call", "return multiply(6, 7), 'notebook'", "a plain call runs in your notebook"),
     ("01.1", "another task", "return add.delay(6, 7), 'queue'", "add(6, 7), not multiply(6, 7)"),

@@ -3,6 +3,7 @@
 import json
 import re
 
+import nbformat
 import pytest
 
 from tests.notebooks.lessons import LESSONS, Lesson
@@ -83,7 +84,6 @@ def test_nothing_of_one_run_is_stored(lesson: Lesson) -> None:
     assert stored == [cell.get("outputs") for cell in store(_copy(lesson)).cells], "run: make notebooks"
 
 
-def _copy(lesson: Lesson) -> "object":
-    import nbformat
-
-    return nbformat.read(lesson.path, as_version=4)
+def _copy(lesson: Lesson) -> nbformat.NotebookNode:
+    notebook: nbformat.NotebookNode = nbformat.read(lesson.path, as_version=4)
+    return notebook

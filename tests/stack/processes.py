@@ -31,11 +31,15 @@ class Checkout:
 
     def environment(self, **extra: str) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("CELERY_", "CLASSROOM_", "PYTEST"))}
-        return kept | {
-            "CLASSROOM_STATE": str(self.state),
-            "CLASSROOM_GRACE": str(self.grace),
-            "PYTHONPATH": str(self.root),
-        } | extra
+        return (
+            kept
+            | {
+                "CLASSROOM_STATE": str(self.state),
+                "CLASSROOM_GRACE": str(self.grace),
+                "PYTHONPATH": str(self.root),
+            }
+            | extra
+        )
 
     def start(self, *argv: str, **extra: str) -> subprocess.Popen[str]:
         """Start Python with these arguments and pipes."""
