@@ -207,7 +207,8 @@ def repeated(number: int, sample: Callable[[], float]) -> Samples:
 
 def alternated(number: int, ours: Callable[[], float], theirs: Callable[[], float]) -> Measured:
     """Take samples of two things in turn after a warm-up of both; every other round begins with the other one."""
-    ours(), theirs()
+    ours()
+    theirs()
     measured = Measured([], [])
     for turn in range(number):
         pair = [(measured.ours, ours), (measured.theirs, theirs)]
@@ -428,6 +429,8 @@ def measure(claim: Claim) -> Result:
         return Result(claim, reason=str(error))
     except FailedError as error:
         return Result(claim, reason=str(error), failed=True)
+    except (OSError, ValueError, psutil.Error) as error:  # its text could name this machine's folders
+        return Result(claim, reason=type(error).__name__, failed=True)
 
 
 def chosen(_context: click.Context, _parameter: click.Parameter, value: str | None) -> list[Claim]:

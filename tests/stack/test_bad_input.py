@@ -129,6 +129,29 @@ def test_delay_with_the_broker_gone_does_not_block() -> None:
     assert took < WITHIN
 
 
+BROKER_GONE_AFTER_IT_WORKED = """
+import time
+from classroom import lab
+from classroom.stack import client
+lab.connect()
+from tutorial_tasks.arithmetic import add
+add.delay(2, 3).get(timeout=10)
+client.down()
+for _ in range(2):
+    begun = time.monotonic()
+    try:
+        add.delay(2, 3)
+    except Exception as error:
+        print(type(error).__name__, time.monotonic() - begun < 5)
+"""
+
+
+def test_delay_with_a_broker_that_has_gone_does_not_block_either(tmp_path: Path) -> None:
+    run = Checkout(ROOT, tmp_path).run("-c", BROKER_GONE_AFTER_IT_WORKED)
+    told = [line.split() for line in run.stdout.splitlines()[1:]]
+    assert [in_time for _, in_time in told] == ["True", "True"], run.stdout + run.stderr
+
+
 BROKER_GONE = """
 import time
 from classroom import lab

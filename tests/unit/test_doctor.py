@@ -1,0 +1,107 @@
+"""Each finding of the doctor, well and not well, and always with a command."""
+
+import importlib.metadata
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from classroom import doctor
+from classroom.doctor import Finding
+from classroom.stack.place import ROOT
+from classroom.stack.supervisor import last_words
+
+
+def test_a_finding_that_is_not_well_names_a_command() -> None:
+    assert str(Finding("broker", "there")) == "✔ broker: there"
+    assert str(Finding("broker", "gone", "start it")) == "✖ broker: gone\n  next: start it"
+
+
+def test_the_installed_packages_are_those_of_the_lock() -> None:
+    finding = doctor.check_packages(ROOT / "requirements.lock")
+    assert finding.is_well, finding
+    count = re.search(r"all (\d+)", finding.seen)
+    assert count
+    assert int(count[1]) > 100, "too few lines of the lock were understood"
+
+
+def test_a_missing_and_an_outdated_package_are_named(tmp_path: Path) -> None:
+    lock = tmp_path / "requirements.lock"
+    version = importlib.metadata.version("celery")
+    lock.write_text(
+        f"celery=={version} \\\n    --hash=sha256:0\n    # via somebody\nkombu==0.1 \\\n    --hash=sha256:0\n"
+        "no-such-package==1.0 ; sys_platform != 'nowhere' \\\n    --hash=sha256:0\nonly-elsewhere==1.0 ; sys_platform == 'nowhere'\n"
+    )
+    finding = doctor.check_packages(lock)
+    assert finding.seen == f"kombu is {importlib.metadata.version('kombu')}, the lock says ==0.1; no-such-package is missing"
+    assert finding.remedy == "make setup"
+
+
+def test_a_python_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert doctor.check_python().is_well
+    monkeypatch.setattr(doctor, "PYTHON", (9, 0))
+    assert "too old" in doctor.check_python().seen
+    assert "make setup PYTHON=" in doctor.check_python().remedy
+
+
+def test_ports_for_jupyterlab() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert doctor.check_port(port, tries=0).seen == f"{port} to {port} are all taken"
+        assert doctor.check_port(port, tries=0).remedy
+        assert doctor.check_port(port, tries=40).is_well
+
+
+@pytest.mark.parametrize(
+    ("words", "cause"),
+    [
+        ("invalid username-password pair or user is disabled.", "refuses the password"),
+        ("NOAUTH Authentication required.", "refuses the password"),
+        ("Error 111 connecting to 127.0.0.1:1. Connection refused.", "refuses the connection"),
+        ("[Errno -2] Name or service not known", "host name that nobody knows"),
+        ("timed out", "does not answer"),
+        ("Timeout connecting to server", "does not answer"),
+        ("No such transport: pigeon", "cannot be used (No such transport: pigeon)"),
+        ("", "cannot be used (ValueError)"),
+    ],
+)
+def test_every_cause_has_its_words_and_no_message_has_the_password(words: str, cause: str) -> None:
+    finding = doctor._unreachable("broker", "redis://:secret@host:1/0", "CELERY_BROKER_URL", ValueError(words))
+    assert cause in finding.seen
+    assert "secret" not in str(finding)
+    assert finding.remedy
+
+
+def test_a_python_without_the_packages_is_told_what_to_type() -> None:
+    run = subprocess.run(
+        [sys.executable, "-S", "-m", "classroom", "doctor"], cwd=ROOT, capture_output=True, text=True, timeout=20, check=False
+    )
+    assert run.returncode == 1
+    assert "next: make setup" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_the_front_door_can_be_read_by_any_python() -> None:
+    source = (ROOT / "classroom" / "__main__.py").read_text()
+    before_the_guard = source.split("from classroom.cli")[0]
+    assert 'f"' not in before_the_guard.split("try:")[0], "an old Python would end in a SyntaxError"
+    assert "version_info" in before_the_guard
+
+
+@pytest.mark.parametrize(
+    ("log", "words"),
+    [
+        ("", "it said nothing"),
+        ("one\n\ntwo\n\n", "two"),
+        ('  File "x.py", line 3\nSyntaxError: invalid syntax\n', "SyntaxError: invalid syntax (x.py, line 3)"),
+        ('  File "x.py", line 3\n  File "y.py", line 4, in f\nNameError: a\n', "NameError: a (y.py, line 4)"),
+        (f'File "{ROOT}/tutorial_tasks/a.py", line 1\nKeyError: 1\n', "KeyError: 1 (tutorial_tasks/a.py, line 1)"),
+    ],
+)
+def test_the_last_words_of_a_log(tmp_path: Path, log: str, words: str) -> None:
+    tmp_path.joinpath("log").write_text(log)
+    assert last_words(tmp_path / "log") == words
+    assert last_words(tmp_path / "no log") == "it left no log"
