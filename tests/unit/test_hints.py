@@ -27,7 +27,7 @@ def test_any_other_error_is_left_alone(error: Exception | None, capsys: pytest.C
 
 def test_it_is_installed_once_and_only_in_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
     hints.install()  # here is none
-    shell = SimpleNamespace(events=EventManager(None, {"post_run_cell": lambda result: None}))
+    shell = SimpleNamespace(events=EventManager(None, {"post_run_cell": lambda result: None}))  # type: ignore[arg-type]
     monkeypatch.setattr("IPython.core.getipython.get_ipython", lambda: shell)
     hints.install()
     hints.install()

@@ -1,5 +1,6 @@
 """Find a server and start it, whatever stands in the way."""
 
+import contextlib
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ def starter(children: list[subprocess.Popen[bytes]]) -> server.Spawn:
         child = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT)
         children.append(child)
         assert child.stdin
-        with child.stdin:
+        with contextlib.suppress(BrokenPipeError), child.stdin:
             child.stdin.write(text)
         return child
 
