@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 class Stack:
     """A stack as its supervisor describes it.
 
-    `worker` is one of running, stopped, paused and failed; `trouble` says why it failed. `sources` is the
+    `worker` is one of starting, running, stopped, paused and failed; `trouble` says why it failed. `sources` is the
     `fingerprint` of the task code that the worker has loaded, `tasks` the names that it registered.
     """
 

@@ -94,7 +94,7 @@ class Supervisor:
         if self.worker and self.worker.poll() is None:
             self.resume_worker()
             return
-        self.describe(worker="failed", trouble="it is still starting", sources=fingerprint(ROOT / "tutorial_tasks"))
+        self.describe(worker="starting", worker_pid=None, trouble="", sources=fingerprint(ROOT / "tutorial_tasks"))
         report, ready = os.pipe()
         log = self.open_log("worker")
         start_of_log = log.tell()

@@ -8,6 +8,7 @@ import stat
 import subprocess
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -36,6 +37,10 @@ def kill(process: subprocess.Popen[str]) -> None:
     for pipe in (process.stdin, process.stdout):
         if pipe:
             pipe.close()
+
+
+def another_worker_than(checkout: Checkout, pid: int) -> bool:
+    return checkout.stack().worker_pid != pid
 
 
 def test_five_cold_starts_at_once_give_one_stack(checkout: Checkout) -> None:
@@ -91,6 +96,19 @@ def test_a_worker_that_dies_comes_back_and_leaves_no_pool_behind(checkout: Check
     eventually(lambda: checkout.stack().worker_pid not in (None, before.worker_pid), "there is another worker")
     assert all_gone(pool)
     assert checkout.run("-c", ADD).stdout.endswith("\n5\n")
+    kill(holder)
+
+
+def test_a_worker_that_keeps_dying_is_given_up_until_somebody_asks_for_it(checkout: Checkout) -> None:
+    holder = checkout.hold()
+    for _ in range(6):
+        pid = eventually(lambda: checkout.stack().worker_pid, "there is a worker")
+        os.kill(pid, signal.SIGKILL)
+        eventually(partial(another_worker_than, checkout, pid), "the supervisor has noticed")
+    eventually(lambda: checkout.stack().worker == "failed", "the supervisor gives up")
+    assert checkout.stack().trouble == "it keeps dying"
+    assert checkout.command("doctor").returncode == 1
+    assert checkout.run("-c", ADD).stdout.endswith("\n5\n"), "connect() is such a request"
     kill(holder)
 
 
