@@ -236,7 +236,7 @@ def _unreachable(subject: str, url: str, variable: str, error: Exception) -> Fin
 
 
 def _start_worker() -> str:
-    return f"celery -A tutorial_tasks.celery_app worker -E -Q {QUEUES}" if is_outside() else "python -m classroom up"
+    return f"celery -A tutorial_tasks.celery_app worker -E -Q {','.join(QUEUES)}" if is_outside() else "python -m classroom up"
 
 
 def _restart_worker() -> str:

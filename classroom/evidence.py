@@ -1,4 +1,4 @@
-"""Read, and only read, what the broker and the result backend hold.
+"""Read what the broker and the result backend hold, without changing any of it.
 
 Lessons show it, exercises judge by it. It knows how Celery lays out its keys in Redis:
 https://docs.celeryq.dev/projects/kombu/en/stable/reference/kombu.transport.redis.html
@@ -26,9 +26,11 @@ _PRIORITY_SUFFIXES = ("", "\x06\x163", "\x06\x166", "\x06\x169")
 
 @dataclass(frozen=True)
 class Message:
-    """A task message as it lies in the broker."""
+    """A task message as it lies in the broker: decoded, and the Redis key and the text from which it came."""
 
     envelope: dict[str, Any]
+    key: str
+    raw: str
 
     @property
     def id(self) -> str:
@@ -69,17 +71,20 @@ class Message:
 
 def waiting(app: Celery, queue: str = "celery") -> list[Message]:
     """List the messages of a queue that no worker has taken yet, the next one first."""
-    client, prefix = _broker(app)
+    client, prefix = broker(app)
+    keys = [f"{prefix}{queue}{suffix}" for suffix in _PRIORITY_SUFFIXES]
     with client.pipeline() as pipe:
-        for suffix in _PRIORITY_SUFFIXES:
-            pipe.lrange(f"{prefix}{queue}{suffix}", 0, -1)
-        return [Message(json.loads(raw)) for messages in pipe.execute() for raw in reversed(messages)]
+        for key in keys:
+            pipe.lrange(key, 0, -1)
+        lists = pipe.execute()
+    return [Message(json.loads(raw), key, raw) for key, messages in zip(keys, lists, strict=True) for raw in reversed(messages)]
 
 
 def unacknowledged(app: Celery) -> list[Message]:
     """List the messages that a worker has taken but not acknowledged: it holds them for later, or runs them late-acked."""
-    client, prefix = _broker(app)
-    return [Message(json.loads(raw)[0]) for raw in client.hvals(f"{prefix}unacked")]
+    client, prefix = broker(app)
+    key = f"{prefix}unacked"
+    return [Message(json.loads(raw)[0], key, str(raw)) for raw in client.hvals(key)]
 
 
 def stored(app: Celery, task_id: str) -> dict[str, Any] | None:
@@ -94,12 +99,12 @@ def moment(text: str) -> float:
 
 
 @contextlib.contextmanager
-def publishing() -> Iterator[list[str]]:
-    """Collect the ids of the tasks that Celery, in this process, sends inside the `with` block."""
-    sent: list[str] = []
+def publishing() -> Iterator[dict[str, str]]:
+    """Collect what Celery, in this process, sends inside the `with` block: the tasks' ids, each with its queue."""
+    sent: dict[str, str] = {}
 
-    def note(headers: dict[str, Any], **_: Any) -> None:
-        sent.append(headers["id"])
+    def note(headers: dict[str, Any], routing_key: str, **_: Any) -> None:
+        sent[headers["id"]] = routing_key
 
     before_task_publish.connect(note)
     try:
@@ -122,7 +127,7 @@ def wait_until(condition: Callable[[], Any], timeout: float, what: str, remedy: 
     return value
 
 
-def _broker(app: Celery) -> tuple[redis.Redis, str]:
+def broker(app: Celery) -> tuple[redis.Redis, str]:
     """Open the broker as a plain Redis client, with the prefix that stands before every key."""
     url = str(app.conf.broker_url)
     if Connection(url).transport_cls != "redis":

@@ -25,9 +25,10 @@ def later_on_slow(answer: Answer) -> str:
             raise NotYet("your function took its time before it came back: the message has to say when, not you")
         # The worker listens to both queues, so a message in any other one is found by nobody.
         found = {message.id: message for queue in ("slow", "celery") for message in settled(queue)}
-        if sent[0] not in found:
+        [task_id] = sent
+        if task_id not in found:
             raise NotYet('the message is neither in "slow" nor in "celery": is the queue\'s name spelt right?')
-        message = found[sent[0]]
+        message = found[task_id]
         if message.queue != "slow":
             raise NotYet(f'the message lies in the queue "{message.queue}", not in "slow"')
         for header, wanted in (("eta", 2), ("expires", 5)):

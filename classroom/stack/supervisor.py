@@ -31,7 +31,7 @@ from classroom.stack.place import ROOT, Place, Stack, explained, fingerprint, lo
 from classroom.stack.server import Server, find_server, start_server
 
 REPORT_FD = "CLASSROOM_REPORT_FD"
-QUEUES = "celery,slow"
+QUEUES = ("celery", "slow")
 NODE = "celery@lab"
 CONCURRENCY = 2
 
@@ -102,7 +102,7 @@ class Supervisor:
             [
                 *(sys.executable, "-m", "celery", "-A", "tutorial_tasks.celery_app", "worker"),
                 *("--pool", "prefork", "--concurrency", str(CONCURRENCY), "--events", "--loglevel", "INFO"),
-                *("--queues", QUEUES, "--hostname", NODE, "--include", "classroom.stack.worker_side"),
+                *("--queues", ",".join(QUEUES), "--hostname", NODE, "--include", "classroom.stack.worker_side"),
                 # Both ask other workers on start; there is none, and asking takes a second.
                 *("--without-mingle", "--without-gossip"),
             ],

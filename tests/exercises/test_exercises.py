@@ -53,6 +53,7 @@ WRONG = [
     ("02.1", "default queue", "add.apply_async((2, 3), countdown=2, expires=5)", 'in the queue "celery"'),
     ("02.1", "misspelt queue", "add.apply_async((2, 3), queue='sloww', countdown=2, expires=5)", "spelt right"),
     ("02.1", "never stale", "add.apply_async((2, 3), queue='slow', countdown=2)", "has no expires"),
+    ("02.1", "misspelt and put off", "add.apply_async((2, 3), queue='sloww', countdown=600)", "spelt right"),
     ("02.1", "counts from the start", "add.apply_async((2, 3), queue='slow', countdown=2, expires=7)", "expires is 7.0 s"),
     ("02.1", "no time zone", "add.apply_async((2, 3), queue='slow', eta=datetime.now() + timedelta(hours=9), expires=5)", "eta is"),
     ("02.2", "constant", "return 'REVOKED'", "0 messages were sent"),
@@ -100,7 +101,9 @@ def clean_classroom(app: Any) -> Any:
     yield
     stack = client.current()
     assert stack and stack.worker == "running"
-    evidence.wait_until(lambda: not evidence.waiting(app), 5, "the queue is empty")
+    queues = ("celery", "slow", "sloww", "cellery")
+    evidence.wait_until(lambda: not any(evidence.waiting(app, queue) for queue in queues), 5, "every queue is empty")
+    evidence.wait_until(lambda: not evidence.unacknowledged(app), 5, "the worker holds nothing")
 
 
 def verdict(name: str, code: str) -> Outcome:

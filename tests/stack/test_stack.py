@@ -175,8 +175,10 @@ def test_a_port_that_somebody_took_meanwhile_is_left_to_them(checkout: Checkout)
     port = checkout.stack().port
     checkout.command("down")
     with socket.create_server(("127.0.0.1", port)):
-        assert checkout.run("-c", ADD).stdout.endswith("\n5\n")
+        holder = checkout.hold()
         assert checkout.stack().port != port
+        assert checkout.run("-c", ADD).stdout.endswith("\n5\n")
+        kill(holder)
 
 
 def test_an_open_notebook_works_on_after_down(checkout: Checkout) -> None:
