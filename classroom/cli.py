@@ -70,9 +70,7 @@ def doctor() -> None:
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 def lab(args: tuple[str, ...]) -> None:
     """Open JupyterLab on the first lesson; ARGS go to JupyterLab."""
-    from classroom.doctor import is_outside
-
-    if not is_outside():
+    if not client.is_outside():
         click.echo(_line(client.join()))
         # JupyterLab takes our place and our lease with it: the stack lives as long as it does, however it ends.
         os.set_inheritable(client.lease_descriptor(), True)

@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from celery import Celery
+from celery.exceptions import TimeoutError as CeleryTimeoutError
 from packaging.requirements import Requirement
 
 from classroom.errors import ClassroomError
 from classroom.stack import client
-from classroom.stack.place import ROOT, Place, Stack, fingerprint
+from classroom.stack.place import ROOT, Stack, fingerprint
 from classroom.stack.supervisor import QUEUES
 
 PYTHON = (3, 11)
@@ -56,9 +57,9 @@ def examine() -> Iterator[Finding]:
     if not packages.is_well or not settings.is_well:
         return
     try:
-        if not is_outside():
+        if not client.is_outside():
             stack = client.join()
-            os.environ["CELERY_BROKER_URL"] = os.environ["CELERY_RESULT_BACKEND"] = stack.url
+            client.use(stack)
             yield _check_stack(stack)
         app = _app()
     except ClassroomError as error:
@@ -71,15 +72,6 @@ def examine() -> Iterator[Finding]:
         yield (finding := check(app))
         if not finding.is_well:
             return
-
-
-def is_outside() -> bool:
-    """Tell whether the environment names a stack that is not this checkout's own."""
-    named = os.environ.get("CELERY_BROKER_URL")
-    if not named:
-        return bool(os.environ.get("CELERY_RESULT_BACKEND"))
-    password, port = Place.current().identity()
-    return named != f"redis://:{password}@127.0.0.1:{port}/0"
 
 
 def examine_outside() -> str:
@@ -142,7 +134,7 @@ def check_settings() -> Finding:
     for one, other in (("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"), ("CELERY_RESULT_BACKEND", "CELERY_BROKER_URL")):
         if os.environ.get(one) and not os.environ.get(other):
             return Finding("settings", f"{one} is set, {other} is not", f"export {other}=redis://:password@127.0.0.1:6379/0")
-    where = "CELERY_BROKER_URL and CELERY_RESULT_BACKEND" if os.environ.get("CELERY_BROKER_URL") else "this checkout's own stack"
+    where = "CELERY_BROKER_URL and CELERY_RESULT_BACKEND" if client.is_outside() else "this checkout's own stack"
     return Finding("settings", where)
 
 
@@ -191,16 +183,18 @@ def check_tasks(app: Celery) -> Finding:
         if missing := sorted(ours - {line.split(" ")[0] for line in registered}):
             return Finding("tasks", f"{node} does not know {', '.join(missing[:3])}", _restart_worker())
     stack = client.current()
-    if not is_outside() and stack and stack.sources != fingerprint(ROOT / "tutorial_tasks"):
+    if not client.is_outside() and stack and stack.sources != fingerprint(ROOT / "tutorial_tasks"):
         return Finding("tasks", "the worker was started before tutorial_tasks was edited", _restart_worker())
     return Finding("tasks", f"the worker knows all {len(ours)}")
 
 
 def check_round_trip(app: Celery) -> Finding:
     """Send a task and wait for its result."""
-    result = app.tasks["tutorial_tasks.arithmetic.add"].delay(2, 2)
+    result = app.tasks["tutorial_tasks.arithmetic.add"].apply_async((2, 2), expires=5)
     try:
         answer = result.get(timeout=5)
+    except CeleryTimeoutError:
+        return Finding("round trip", "add(2, 2) did not come back in 5 s; is the worker busy?", "python -m classroom logs")
     except Exception as error:
         return Finding("round trip", f"add(2, 2) did not come back: {error!r}", "python -m classroom logs")
     if answer != 4:
@@ -229,18 +223,18 @@ def _unreachable(subject: str, url: str, variable: str, error: Exception) -> Fin
         cause = "does not answer"
     else:
         cause = f"cannot be used ({words.strip().splitlines()[0] if words.strip() else type(error).__name__})"
-    remedy = f"export {variable}=... with the right address" if is_outside() else "python -m classroom down, then run this again"
+    remedy = f"export {variable}=... with the right address" if client.is_outside() else "python -m classroom down, then run this again"
     if cause.endswith("password"):
         remedy = f"export {variable}=redis://:the-right-password@host:port/0"
     return Finding(subject, f"the {subject} {_without_password(url)} {cause}", remedy)
 
 
 def _start_worker() -> str:
-    return f"celery -A tutorial_tasks.celery_app worker -E -Q {','.join(QUEUES)}" if is_outside() else "python -m classroom up"
+    return f"celery -A tutorial_tasks.celery_app worker -E -Q {','.join(QUEUES)}" if client.is_outside() else "python -m classroom up"
 
 
 def _restart_worker() -> str:
-    if is_outside():
+    if client.is_outside():
         return f"stop that worker, then: {_start_worker()}"
     return "lab.worker.restart() in a notebook, or python -m classroom down"
 

@@ -31,7 +31,7 @@ def connect() -> None:
         ClassroomError: the broker, the backend, the worker or a task is missing; it names what to type.
     """
     global _connected_to
-    line = _outside() if doctor.is_outside() else _embedded()
+    line = _outside() if client.is_outside() else _embedded()
     url = os.environ["CELERY_BROKER_URL"]
     if _connected_to not in (None, url):
         raise ClassroomError("the broker has moved to another address", "restart this kernel: Kernel > Restart Kernel")
@@ -89,7 +89,10 @@ class _Worker:
         stack = _stack()
         if not stack.worker_pid:
             return []
-        return sorted(child.pid for child in psutil.Process(stack.worker_pid).children())
+        try:
+            return sorted(child.pid for child in psutil.Process(stack.worker_pid).children())
+        except psutil.NoSuchProcess:
+            return []
 
     def kill_pool_process(self, pid: int | None = None) -> None:
         """Kill one process of the pool with SIGKILL: the one with this id, or the first."""
@@ -115,7 +118,7 @@ broker = _Broker()
 
 def _embedded() -> str:
     stack = client.join()
-    os.environ["CELERY_BROKER_URL"] = os.environ["CELERY_RESULT_BACKEND"] = stack.url
+    client.use(stack)
     found = f"Connected: {stack.server} on 127.0.0.1:{stack.port}"
     mended = ""
     if stack.worker != "running":
@@ -133,7 +136,7 @@ def _outside() -> str:
 
 
 def _stack() -> Stack:
-    if doctor.is_outside():
+    if client.is_outside():
         raise ClassroomError(
             "the worker and the broker belong to somebody else (CELERY_BROKER_URL), so they are not ours to stop",
             "unset CELERY_BROKER_URL and CELERY_RESULT_BACKEND, then restart the kernel",

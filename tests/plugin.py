@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
 
 _state = Path(tempfile.mkdtemp(prefix=f"classroom-{WORKER}-"))
-for _name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND", "CELERY_KEY_PREFIX", "CLASSROOM_SERVER"):
+for _name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND", "CELERY_KEY_PREFIX", "CLASSROOM_SERVER", "CLASSROOM_URL"):
     os.environ.pop(_name, None)
 os.environ.update(
     CLASSROOM_STATE=str(_state / "stack"),

@@ -16,6 +16,7 @@ from classroom.errors import ClassroomError
 from classroom.stack.place import ROOT, Place, Stack, explained, lock_within
 from classroom.stack.supervisor import REPORT_FD, last_words, read_line_within
 
+_OURS = "CLASSROOM_URL"  # beside Celery's own variables: the address that `use` put into them
 _JOIN_WITHIN = 30.0  # seconds, the old stack's end and the new one's start together
 _leases: dict[Place, IO[str]] = {}
 
@@ -46,6 +47,17 @@ def join() -> Stack:
     if stack := current():
         return stack
     raise ClassroomError("the stack ended as soon as it had started", f"read {place.log('supervisor')}")
+
+
+def use(stack: Stack) -> None:
+    """Have Celery in this process, and in those that it starts, use this stack."""
+    os.environ["CELERY_BROKER_URL"] = os.environ["CELERY_RESULT_BACKEND"] = os.environ[_OURS] = stack.url
+
+
+def is_outside() -> bool:
+    """Tell whether the environment names a broker or a backend that no stack of ours put there."""
+    named = {os.environ.get("CELERY_BROKER_URL"), os.environ.get("CELERY_RESULT_BACKEND")} - {None, ""}
+    return bool(named) and named != {os.environ.get(_OURS)}
 
 
 def lease_descriptor() -> int:

@@ -187,6 +187,19 @@ def test_an_open_notebook_works_on_after_down(checkout: Checkout) -> None:
     assert run.stdout.splitlines()[1::2] == ["5", "23"], run.stdout + run.stderr
 
 
+def test_an_open_notebook_whose_broker_had_to_move_is_told_to_restart(checkout: Checkout) -> None:
+    move = """
+import socket
+from classroom.stack import client
+port = client.current().port
+client.down()
+with socket.create_server(("127.0.0.1", port)):
+    lab.connect()
+"""
+    run = checkout.run("-c", CONNECT + move)
+    assert "the broker has moved to another address\n  next: restart this kernel" in run.stderr, run.stdout + run.stderr
+
+
 def test_nobody_is_let_in(checkout: Checkout) -> None:
     holder = checkout.hold()
     stack = checkout.stack()
