@@ -40,7 +40,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
 
 def environment(checkout: Checkout, **extra: str) -> dict[str, str]:
     """A learner's environment: nothing of ours in it but a place for Jupyter's files."""
-    ours = ("CELERY_", "CLASSROOM_", "PYTEST", "PYTHON", "VIRTUAL_ENV", "TUTORIAL_", "MAKE", "MFLAGS")
+    ours = ("CELERY_", "CLASSROOM_", "PYTEST", "PYTHON", "VIRTUAL_ENV", "TUTORIAL_", "MAKE", "MFLAGS", "ARGS")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     jupyter = {f"JUPYTER_{kind}_DIR": str(checkout.root / f".jupyter-{kind}") for kind in ("CONFIG", "DATA", "RUNTIME")}
     return kept | jupyter | {"CLASSROOM_GRACE": "1"} | extra
