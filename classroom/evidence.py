@@ -35,12 +35,12 @@ class Message:
     @property
     def id(self) -> str:
         """The task's id."""
-        return str(self.envelope["headers"]["id"])
+        return str(self.envelope["headers"].get("id"))
 
     @property
     def task(self) -> str:
         """The task's name: all that the message says about the code."""
-        return str(self.envelope["headers"]["task"])
+        return str(self.envelope["headers"].get("task"))
 
     @property
     def queue(self) -> str:

@@ -24,7 +24,7 @@ def hint(error: BaseException | None) -> str | None:
     if isinstance(error, (OperationalError, RedisConnectionError)) or (isinstance(error, RuntimeError) and _LOST in str(error)):
         return (
             "The broker or the result backend does not answer.\n"
-            "  next: lab.connect() in a cell, or python -m classroom doctor in a terminal"
+            "  next: lab.connect() in a cell; if that does not help, Kernel > Restart Kernel and run the lesson from its first cell"
         )
     return None
 

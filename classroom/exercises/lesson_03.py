@@ -6,7 +6,7 @@ from celery.result import AsyncResult
 from classroom import evidence, lab
 from classroom.errors import ClassroomError
 from classroom.exercises.model import Answer, NotYet, exercise, run
-from classroom.exercises.setting import finished, nobody_listening, settled, the_app
+from classroom.exercises.setting import discard, finished, nobody_listening, settled, the_app
 
 _MULTIPLY = "tutorial_tasks.arithmetic.multiply"
 
@@ -54,6 +54,9 @@ def forged(answer: Answer) -> str:
             raise NotYet("Celery wrote that message: it fired its own signal, or left its origin header; publish one yourself")
         if len(mine) != 1:
             raise NotYet(f"{len(mine)} messages wait in the queue, not one")
+        if not _is_readable(mine[0]):
+            discard(mine[0])  # a worker that takes it would die of it, again and again
+            raise NotYet("no worker could read that message: it needs the headers task and id, and a body of [[6, 7], {}, {}]")
         if mine[0].id != task_id:
             raise NotYet(f"return the id that you gave the message: it says {mine[0].id!r}, you returned {task_id!r}")
         lab.worker.start()
@@ -66,3 +69,13 @@ def forged(answer: Answer) -> str:
         if kept.get("name") != _MULTIPLY or kept["result"] != 42:
             raise NotYet(f"the worker did {kept.get('name')} and got {kept['result']!r}, not multiply(6, 7)")
     return "the worker did what a message of your own hand told it"
+
+
+def _is_readable(message: evidence.Message) -> bool:
+    """Tell whether a worker can make out what to do: a task, an id, and a body of three parts."""
+    try:
+        args, kwargs, embed = message.body
+    except (ValueError, TypeError):
+        return False
+    kinds = isinstance(args, list) and isinstance(kwargs, dict) and isinstance(embed, dict)
+    return kinds and bool(message.header("task")) and bool(message.header("id"))

@@ -33,7 +33,7 @@ def worker_as_it_was() -> Iterator[None]:
             put_off = [message for message in left if message.header("eta") or message.queue not in QUEUES]
             for message in put_off:
                 if message.id in sent:
-                    _discard(message)
+                    discard(message)
             lab.worker.start()
             for message in left:
                 if message not in put_off:
@@ -41,7 +41,7 @@ def worker_as_it_was() -> Iterator[None]:
                         finished(message.id, timeout=3)
 
 
-def _discard(message: evidence.Message) -> None:
+def discard(message: evidence.Message) -> None:
     """Take a message out of its queue: nobody would ever do it, or the worker would hold it for hours."""
     client, _ = evidence.broker(the_app())
     client.lrem(message.key, 1, message.raw)

@@ -69,9 +69,15 @@ WRONG = [
     ("03.2", "send_task", "return {right}.id", "Celery wrote that message"),
     ("03.2", "delay", "return multiply.delay(6, 7).id", "Celery wrote that message"),
     ("03.2", "another id", "{forge}; return 'x'", "return the id"),
+    ("03.2", "a body of one part", "{forge_short}; return 'c'", "no worker could read that message"),
+    ("03.2", "no id", "{forge_nameless}; return 'd'", "no worker could read that message"),
     ("03.2", "no arguments", "{forge_empty}; return 'b'", "ended as FAILURE"),
 ]
 PIECES = {
+    "{forge_short}": "site.producer_pool.acquire().publish([[6, 7]], routing_key='celery', serializer='json', "
+    "headers={'lang': 'py', 'task': 'tutorial_tasks.arithmetic.multiply', 'id': 'c'})",
+    "{forge_nameless}": "site.producer_pool.acquire().publish([[6, 7], {}, {}], routing_key='celery', serializer='json', "
+    "headers={'lang': 'py', 'task': 'tutorial_tasks.arithmetic.multiply'})",
     "{right}": "site.send_task('tutorial_tasks.arithmetic.multiply', (6, 7))",
     "{broken}": "site.send_task('nobody.knows.me', (6, 7))",
     "{forge}": "site.producer_pool.acquire().publish([[6, 7], {}, {}], routing_key='celery', serializer='json', "
