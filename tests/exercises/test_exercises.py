@@ -1,5 +1,6 @@
 """Every exercise in four states, on a running stack: untouched, hard-coded, plausible but wrong, solved."""
 
+import signal
 from typing import Any
 
 import pytest
@@ -149,6 +150,7 @@ def test_code_that_waits_for_ever_is_interrupted(monkeypatch: pytest.MonkeyPatch
     outcome = verdict("01.1", "def send_only():\n    return multiply.delay(6, 7).get(), 'queue'\n")
     assert outcome.verdict == NOT_YET
     assert "still busy after 0.5 seconds" in outcome.words
+    assert signal.getsignal(signal.SIGALRM) is signal.SIG_DFL, "a time limit has to put the handler back"
 
 
 def test_a_result_in_place_of_the_function_is_explained() -> None:

@@ -1,6 +1,5 @@
 """What `lab` lets a lesson do to the worker and the broker."""
 
-import signal
 from typing import Any
 
 import pytest
@@ -108,7 +107,3 @@ def test_controls_without_a_worker_say_what_to_type() -> None:
     for control in (lab.worker.pause, lab.worker.resume, lab.worker.kill_pool_process):
         with pytest.raises(ClassroomError, match=r"the worker does not run\n  next: lab.worker.start\(\)"):
             control()
-
-
-def test_a_timed_out_get_is_not_mistaken_for_a_lost_worker(app: Any) -> None:
-    assert signal.getsignal(signal.SIGALRM) is signal.SIG_DFL, "a time limit has to put the handler back"

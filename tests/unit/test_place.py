@@ -14,7 +14,7 @@ from classroom.stack.place import Place, Stack, explained, fingerprint, lock_wit
 STACK = Stack("redis://:x@127.0.0.1:4711/0", "Valkey 9", 1, 2, 3, "running", 4, "token")
 
 
-def test_what_is_written_is_read() -> None:
+def test_the_port_is_read_out_of_the_address() -> None:
     assert STACK.port == 4711
 
 
