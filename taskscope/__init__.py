@@ -1,0 +1,1 @@
+"""See what a Celery application does: every attempt, every message, every stored result, live and as a still."""

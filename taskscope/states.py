@@ -1,0 +1,31 @@
+"""The seven states of a task: their order, glyph, colours and words. JavaScript and the docs read the same table."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """How one state is drawn and said; the colours are those of facts/visual.md 6, told apart by four kinds of vision."""
+
+    name: str
+    rank: int  # of two states with the same attempt, the higher one came later
+    glyph: str
+    light: str
+    dark: str
+    pattern: str
+    words: str
+
+
+TABLE = Path(__file__).with_name("states.json")
+STATES = {name: State(name, **row) for name, row in json.loads(TABLE.read_text(encoding="utf-8")).items()}
+ENDS = frozenset({"SUCCESS", "FAILURE", "REVOKED"})
+
+
+def looks_of(name: str) -> State:
+    """Return the looks of a state; a custom one, such as PROGRESS, looks like STARTED and keeps its own name."""
+    if name in STATES:
+        return STATES[name]
+    started = STATES["STARTED"]
+    return State(name, started.rank, started.glyph, started.light, started.dark, started.pattern, "it says so itself")
