@@ -73,7 +73,7 @@ def waiting(app: Celery, queue: str = "celery") -> list[Message]:
     """List the messages of a queue that no worker has taken yet, the next one first."""
     client, prefix = broker(app)
     keys = [f"{prefix}{queue}{suffix}" for suffix in _PRIORITY_SUFFIXES]
-    with client.pipeline() as pipe:
+    with client, client.pipeline() as pipe:
         for key in keys:
             pipe.lrange(key, 0, -1)
         lists = pipe.execute()
@@ -84,7 +84,8 @@ def unacknowledged(app: Celery) -> list[Message]:
     """List the messages that a worker has taken but not acknowledged: it holds them for later, or runs them late-acked."""
     client, prefix = broker(app)
     key = f"{prefix}unacked"
-    return [Message(json.loads(raw)[0], key, str(raw)) for raw in client.hvals(key)]
+    with client:
+        return [Message(json.loads(raw)[0], key, str(raw)) for raw in client.hvals(key)]
 
 
 def stored(app: Celery, task_id: str) -> dict[str, Any] | None:

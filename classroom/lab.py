@@ -8,15 +8,18 @@ The first cell of every lesson:
 
 import os
 import signal
+import time
 from typing import Any
 
 import psutil
 
-from classroom import doctor, evidence, hints
+from classroom import connections, doctor, evidence, hints
 from classroom.errors import ClassroomError
 from classroom.stack import client
 from classroom.stack.place import ROOT, Stack, fingerprint
-from classroom.stack.supervisor import CONCURRENCY, NODE
+from classroom.stack.supervisor import CONCURRENCY, NODE, QUEUES
+
+_FINISH_WITHIN = 5.0  # seconds
 
 _connected_to: str | None = None
 
@@ -35,6 +38,8 @@ def connect() -> None:
     url = os.environ["CELERY_BROKER_URL"]
     if _connected_to not in (None, url):
         raise ClassroomError("the broker has moved to another address", "restart this kernel: Kernel > Restart Kernel")
+    if _connected_to is None:
+        connections.renew()
     _connected_to = url
     hints.install()
     print(line)
@@ -64,8 +69,11 @@ class _Worker:
         _control("start worker")
 
     def stop(self) -> None:
-        """Stop the worker; it finishes what it runs. Return when it is gone."""
+        """Stop the worker; it finishes what it runs and gives back the rest. Return when it is gone."""
+        if _stack().worker == "running":
+            _let_finish()
         _control("stop worker")
+        _give_back()
 
     def restart(self) -> None:
         """Stop the worker and start it: the way to make it see edited task code."""
@@ -110,6 +118,7 @@ class _Broker:
     def restart(self) -> None:
         """Kill the broker and start it again on the same port, empty."""
         _control("restart broker")
+        connections.renew()
 
 
 worker = _Worker()
@@ -126,7 +135,7 @@ def _embedded() -> str:
         stack = client.ask("start worker")
     elif stack.sources != fingerprint(ROOT / "tutorial_tasks"):
         mended = " (restarted, because tutorial_tasks was edited)"
-        client.ask("stop worker")
+        worker.stop()
         stack = client.ask("start worker")
     return f"{found} · worker {NODE}, {CONCURRENCY} processes, {len(stack.tasks)} tasks{mended}"
 
@@ -150,6 +159,34 @@ def _stack() -> Stack:
 def _control(verb: str) -> None:
     _stack()
     client.ask(verb)
+
+
+def _let_finish() -> None:
+    """Make the worker take nothing more, and wait a little for what it has.
+
+    A prefork worker that is told to stop while a process of its pool takes or ends a task can wait for that process for
+    ever: each waits for the other to read (billiard.pool, `_ensure_messages_consumed`).
+    """
+    control = _app().control
+    for queue in QUEUES:
+        control.cancel_consumer(queue, destination=[NODE], reply=True, timeout=1, limit=1)
+    inspect = control.inspect(destination=[NODE], limit=1, timeout=1)
+    deadline = time.monotonic() + _FINISH_WITHIN
+    while time.monotonic() < deadline and any(any((ask() or {}).values()) for ask in (inspect.reserved, inspect.active)):
+        time.sleep(0.02)
+
+
+def _give_back() -> None:
+    """Put messages that the worker had taken back into their queues.
+
+    A worker does that itself when it ends. One that has to be killed, because its pool does not end, does not
+    (billiard's pool processes can wait for a parent that no longer reads what they say).
+    """
+    left = evidence.unacknowledged(_app())
+    if left:
+        with _app().connection_for_write() as connection:
+            for message in left:
+                connection.default_channel.qos.restore_by_tag(message.envelope["properties"]["delivery_tag"])
 
 
 def _app() -> Any:

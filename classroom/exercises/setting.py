@@ -44,7 +44,8 @@ def worker_as_it_was() -> Iterator[None]:
 def discard(message: evidence.Message) -> None:
     """Take a message out of its queue: nobody would ever do it, or the worker would hold it for hours."""
     client, _ = evidence.broker(the_app())
-    client.lrem(message.key, 1, message.raw)
+    with client:
+        client.lrem(message.key, 1, message.raw)
 
 
 @contextlib.contextmanager

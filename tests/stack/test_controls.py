@@ -1,5 +1,8 @@
 """What `lab` lets a lesson do to the worker and the broker."""
 
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -7,6 +10,7 @@ import pytest
 from classroom import evidence, lab
 from classroom.errors import ClassroomError
 from classroom.stack import client
+from classroom.stack.place import ROOT
 from tutorial_tasks.arithmetic import add
 from tutorial_tasks.lifecycle import Gate, wait_at_gate
 
@@ -33,6 +37,19 @@ def test_stop_and_start() -> None:
     lab.worker.start()
     assert worker_state() == "running"
     assert result.get(timeout=10) == 5
+
+
+def test_what_a_stopped_worker_had_taken_is_in_the_queue_again(app: Any) -> None:
+    lab.worker.pause()  # so that it cannot give back anything by itself
+    held = [add.apply_async((n, n), countdown=600) for n in range(3)]
+    lab.worker.resume()
+    evidence.wait_until(lambda: len(evidence.unacknowledged(app)) == 3, 10, "the worker holds the three")
+    lab.worker.kill()
+    assert len(evidence.unacknowledged(app)) == 3
+    lab.worker.stop()
+    assert evidence.unacknowledged(app) == []
+    assert {message.id for message in evidence.waiting(app)} == {result.id for result in held}
+    assert app.control.purge() == 3
 
 
 def test_stopping_twice_and_starting_twice_change_nothing() -> None:
@@ -107,3 +124,22 @@ def test_controls_without_a_worker_say_what_to_type() -> None:
     for control in (lab.worker.pause, lab.worker.resume, lab.worker.kill_pool_process):
         with pytest.raises(ClassroomError, match=r"the worker does not run\n  next: lab.worker.start\(\)"):
             control()
+
+
+def test_a_stop_right_after_sending_loses_nothing() -> None:
+    for _ in range(3):
+        results = [add.delay(n, n) for n in range(8)]
+        lab.worker.stop()
+        lab.worker.start()
+        assert [result.get(timeout=10) for result in results] == [2 * n for n in range(8)]
+
+
+def test_celery_used_before_connect_works_after_it() -> None:
+    code = (
+        "import contextlib\nfrom tutorial_tasks.arithmetic import add\n"
+        "with contextlib.suppress(Exception):\n    add.delay(1, 1)\n"
+        "from classroom import lab\nlab.connect()\nprint(add.delay(2, 3).get(timeout=5))\n"
+    )
+    env = {name: value for name, value in os.environ.items() if not name.startswith("CELERY_") and name != "CLASSROOM_URL"}
+    run = subprocess.run([sys.executable, "-c", code], env=env, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert run.stdout.splitlines()[-1] == "5", run.stderr
