@@ -47,6 +47,6 @@ def drained(answer: Answer) -> str:
             here = {message.id for message in evidence.waiting(the_app())}
             still = sum(task_id in here for task_id in ids)
             raise NotYet(f"no worker runs, {still} of the 3 messages still wait, and the backend has no result")
-        if returned != [2 * factor for factor in factors]:
+        if not isinstance(returned, list | tuple) or list(returned) != [2 * factor for factor in factors]:
             raise NotYet(f"the worker did its work, but your function returned {returned!r}, not the three answers in their order")
     return "the queue is empty, and the backend holds the three results that you returned"

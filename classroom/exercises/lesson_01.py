@@ -7,7 +7,7 @@ from celery.result import AsyncResult
 
 from classroom import evidence, lab
 from classroom.exercises.model import Answer, NotYet, exercise, run
-from classroom.exercises.setting import finished, nobody_listening, settled, the_app
+from classroom.exercises.setting import calls, finished, nobody_listening, settled, the_app
 
 _PLACES = ("notebook", "queue", "worker", "backend")
 
@@ -15,6 +15,8 @@ _PLACES = ("notebook", "queue", "worker", "backend")
 @exercise("01.1")
 def sent_only(answer: Answer) -> str:
     """One message for multiply(6, 7) lies in the queue, and the learner said so."""
+    from tutorial_tasks.arithmetic import multiply
+
     before = {message.id for message in evidence.waiting(the_app())}
     with nobody_listening():
         with evidence.publishing() as sent:
@@ -24,12 +26,14 @@ def sent_only(answer: Answer) -> str:
         mine = [message for message in settled() if message.id not in before]
         if len(mine) != 1:
             raise NotYet(f"{len(mine)} messages wait in the queue, not one")
-        if mine[0].task != "tutorial_tasks.arithmetic.multiply" or mine[0].args != [6, 7]:
+        if not calls(mine[0], multiply, 6, 7):
             raise NotYet(f"the message says {mine[0].task.rsplit('.', 1)[1]}{tuple(mine[0].args)}, not multiply(6, 7)")
-        if not isinstance(returned, tuple) or len(returned) != 2 or not isinstance(returned[0], AsyncResult):
+        if not isinstance(returned, list | tuple) or len(returned) != 2 or not isinstance(returned[0], AsyncResult):
             raise NotYet(f"the message is right; now return two things: what delay() gave you, and the place, one of {_PLACES}")
         if returned[0].id != mine[0].id:
             raise NotYet("the result that you returned belongs to another task")
+        if returned[1] not in _PLACES:
+            raise NotYet(f"the message is right; the place has to be one of {_PLACES}, not {returned[1]!r}")
         if returned[1] != "queue":
             raise NotYet(f"the message is right, but it is not in the {returned[1]}: look with lab.waiting() before the worker starts")
     finished(mine[0].id)
@@ -40,9 +44,11 @@ def sent_only(answer: Answer) -> str:
 def located(answer: Answer) -> str:
     """Queued, finished and invented tasks are told apart, several of each, in random order."""
     from tutorial_tasks.arithmetic import add
+    from tutorial_tasks.lifecycle import fail, say_nothing
 
     app = the_app()
-    done = [add.delay(number, 1) for number in range(2)]
+    # One that raised and one that returned None: both are done, and both are stored.
+    done = [fail.delay(), say_nothing.apply_async(ignore_result=False)]
     for result in done:
         finished(result.id)
     with nobody_listening():
@@ -62,7 +68,8 @@ def located(answer: Answer) -> str:
                 )
             if place == "queue":
                 raise NotYet(f"you said {said!r} about a task whose message lies in the queue")
-            raise NotYet(f"you said {said!r} about a task whose result is stored")
+            how = "which failed" if result is done[0] else "which returned None"
+            raise NotYet(f"you said {said!r} about a task {how}: that is a result too, and it is stored")
         lab.worker.start()
         for result in queued:
             finished(result.id)

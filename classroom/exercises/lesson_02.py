@@ -1,11 +1,12 @@
 """Exercises of 02: a start that is put off, and a message that goes stale."""
 
 import time
+from datetime import datetime
 
 from classroom import evidence, lab
 from classroom.errors import ClassroomError
 from classroom.exercises.model import Answer, NotYet, exercise, run
-from classroom.exercises.setting import finished, nobody_listening, settled
+from classroom.exercises.setting import calls, finished, nobody_listening, settled
 
 _TOLERANCE = 0.5  # seconds between the learner's call and ours
 
@@ -13,6 +14,8 @@ _TOLERANCE = 0.5  # seconds between the learner's call and ours
 @exercise("02.1")
 def later_on_slow(answer: Answer) -> str:
     """The message is on queue "slow", says +2 s and +5 s, and the worker obeyed."""
+    from tutorial_tasks.arithmetic import add
+
     with nobody_listening():
         begun = time.time()
         with evidence.publishing() as sent:
@@ -31,10 +34,14 @@ def later_on_slow(answer: Answer) -> str:
         message = found[task_id]
         if message.queue != "slow":
             raise NotYet(f'the message lies in the queue "{message.queue}", not in "slow"')
+        if not calls(message, add, 2, 3):
+            raise NotYet(f"the message says {message.task.rsplit('.', 1)[1]}{tuple(message.args)}, not add(2, 3)")
         for header, wanted in (("eta", 2), ("expires", 5)):
             moment = message.time(header)
             if moment is None:
                 raise NotYet(f"the message has no {header}")
+            if datetime.fromisoformat(message.header(header)).tzinfo is None:
+                raise NotYet(f"{header} has no time zone, so the worker would read it as UTC; take a countdown, or datetime.now(UTC)")
             if not -0.05 <= moment - begun - wanted <= _TOLERANCE:
                 raise NotYet(f"{header} is {moment - begun:.1f} s after the call, not {wanted}; both count from the moment of the call")
         lab.worker.start()
@@ -49,17 +56,23 @@ def later_on_slow(answer: Answer) -> str:
 @exercise("02.2")
 def goes_stale(answer: Answer) -> str:
     """The message expires while nobody listens, and the worker throws it away."""
+    from tutorial_tasks.arithmetic import add
+
     with nobody_listening():
         begun = time.time()
         with evidence.publishing() as sent:
             run(answer)
+        if elsewhere := set(sent.values()) - {"celery"}:
+            raise NotYet(f'you sent it to the queue "{elsewhere.pop()}"; leave the queue out, so that it goes to "celery"')
         mine = [message for message in settled() if message.id in sent]
         if len(sent) != 1 or len(mine) != 1:
             raise NotYet(f"{len(sent)} messages were sent and {len(mine)} of them wait in the queue; it has to be one")
+        if not calls(mine[0], add, 1, 1):
+            raise NotYet(f"the message says {mine[0].task.rsplit('.', 1)[1]}{tuple(mine[0].args)}, not add(1, 1)")
         expires = mine[0].time("expires")
         if expires is None:
             raise NotYet("the message never goes stale: it has no expires. (A revoke is heard only by workers that run.)")
-        if expires - begun > 1 + _TOLERANCE:
+        if not 1 - _TOLERANCE < expires - begun < 1 + _TOLERANCE:
             raise NotYet(f"the message goes stale after {expires - begun:.1f} s, not after one")
         while (left := expires + 0.05 - time.time()) > 0:
             time.sleep(left)

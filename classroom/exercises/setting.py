@@ -1,11 +1,12 @@
 """Bring the stack into the state that an exercise starts from, and back after it."""
 
 import contextlib
+import inspect
 import time
 from collections.abc import Iterator
 from typing import Any
 
-from celery import Celery
+from celery import Celery, Task
 
 from classroom import evidence, lab
 from classroom.errors import ClassroomError
@@ -39,6 +40,18 @@ def worker_as_it_was() -> Iterator[None]:
                 if message not in put_off:
                     with contextlib.suppress(ClassroomError):  # one that no worker can read leaves no result
                         finished(message.id, timeout=3)
+
+
+def calls(message: evidence.Message, task: Task, *arguments: Any) -> bool:
+    """Tell whether a message calls a task with these arguments, with or without their names."""
+    if message.task != task.name:
+        return False
+    try:
+        args, kwargs, _ = message.body
+        bound = inspect.signature(task.run).bind(*args, **kwargs)
+    except (TypeError, ValueError):
+        return False
+    return tuple(bound.arguments.values()) == arguments
 
 
 def discard(message: evidence.Message) -> None:

@@ -48,6 +48,9 @@ WRONG = [
     ("01.1", "somebody else's receipt", "multiply.delay(6, 7); return app.AsyncResult('x'), 'queue'", "belongs to another task"),
     ("01.2", "constant", "return 'queue'", "you said 'queue'"),
     ("01.2", "by state alone", "return 'backend' if result.ready() else 'queue'", "PENDING means only"),
+    ("01.1", "a place of another name", "return multiply.delay(6, 7), 'broker'", "one of ('notebook'"),
+    ("01.2", "success alone", "{queue}; return 'backend' if result.successful() else q", "which failed"),
+    ("01.2", "a value alone", "{queue}; return 'backend' if result.result is not None else q", "which returned None"),
     ("01.2", "no look into the queue", "return 'backend' if result.ready() else 'nowhere'", "whose message lies in the queue"),
     ("02.1", "constant", "return 5", "no message was sent"),
     ("02.1", "waits by itself", "import time; time.sleep(2); add.apply_async((2, 3), queue='slow', expires=3)", "took its time"),
@@ -56,29 +59,49 @@ WRONG = [
     ("02.1", "never stale", "add.apply_async((2, 3), queue='slow', countdown=2)", "has no expires"),
     ("02.1", "misspelt and put off", "add.apply_async((2, 3), queue='sloww', countdown=600)", "spelt right"),
     ("02.1", "counts from the start", "add.apply_async((2, 3), queue='slow', countdown=2, expires=7)", "expires is 7.0 s"),
-    ("02.1", "no time zone", "add.apply_async((2, 3), queue='slow', eta=datetime.now() + timedelta(hours=9), expires=5)", "eta is"),
+    ("02.1", "no time zone", "add.apply_async((2, 3), queue='slow', eta=datetime.now() + timedelta(seconds=2), expires=5)", "no time zone"),
+    (
+        "02.1",
+        "an eta of another zone",
+        "add.apply_async((2, 3), queue='slow', eta=datetime.now(UTC) + timedelta(hours=9), expires=5)",
+        "eta is",
+    ),
+    ("02.1", "other numbers", "add.apply_async((3, 2), queue='slow', countdown=2, expires=5)", "not add(2, 3)"),
     ("02.2", "constant", "return 'REVOKED'", "0 messages were sent"),
     ("02.2", "revoked", "add.delay(1, 1).revoke()", "no expires"),
     ("02.2", "good for too long", "add.apply_async((1, 1), expires=30)", "30.0 s, not after one"),
+    ("02.2", "stale at once", "add.apply_async((1, 1), expires=0.1)", "0.1 s, not after one"),
+    ("02.2", "the other queue", "add.apply_async((1, 1), queue='slow', expires=1)", 'the queue "slow"'),
+    ("02.2", "other numbers", "add.apply_async((1, 2), expires=1)", "not add(1, 1)"),
     ("03.1", "constant", "return 'NotRegistered', 42", "two results"),
     ("03.1", "never sent", "return site.AsyncResult('a'), site.AsyncResult('b')", "never sent"),
     ("03.1", "fails for another reason", "return site.send_task('tutorial_tasks.lifecycle.fail'), {right}", "failed with ValueError"),
     ("03.1", "not repaired", "return {broken}, {broken}", "the repaired one ended as FAILURE"),
     ("03.1", "repaired with another", "return {broken}, site.send_task('tutorial_tasks.arithmetic.add', (40, 2))", "not multiply(6, 7)"),
     ("03.1", "in the wrong order", "return {right}, {broken}", "the worker knows that name"),
+    ("03.1", "not by name", "from tutorial_tasks.arithmetic import multiply as m; return {broken}, m.delay(6, 7)", "by its name"),
+    ("03.1", "sent in the wrong order", "r = {right}; return {broken}, r", "send the broken one first"),
     ("03.2", "constant", "return 'an id'", "0 messages wait"),
     ("03.2", "send_task", "return {right}.id", "Celery wrote that message"),
     ("03.2", "delay", "return multiply.delay(6, 7).id", "Celery wrote that message"),
     ("03.2", "another id", "{forge}; return 'x'", "return the id"),
+    ("03.2", "not the id itself", "{forge}; return site.AsyncResult('a')", "return the id itself"),
+    ("03.2", "another queue", "{forge_astray}; return 'e'", 'in the queue "celery"'),
+    ("03.2", "other numbers", "{forge_other}; return 'f'", "not multiply(6, 7)"),
     ("03.2", "a body of one part", "{forge_short}; return 'c'", "no worker could read that message"),
     ("03.2", "no id", "{forge_nameless}; return 'd'", "no worker could read that message"),
-    ("03.2", "no arguments", "{forge_empty}; return 'b'", "ended as FAILURE"),
+    ("03.2", "no arguments", "{forge_empty}; return 'b'", "not multiply(6, 7)"),
 ]
 PIECES = {
     "{forge_short}": "site.producer_pool.acquire().publish([[6, 7]], routing_key='celery', serializer='json', "
     "headers={'lang': 'py', 'task': 'tutorial_tasks.arithmetic.multiply', 'id': 'c'})",
     "{forge_nameless}": "site.producer_pool.acquire().publish([[6, 7], {}, {}], routing_key='celery', serializer='json', "
     "headers={'lang': 'py', 'task': 'tutorial_tasks.arithmetic.multiply'})",
+    "{queue}": "q = 'queue' if result.id in [m['headers']['id'] for m in lab.waiting()] else 'nowhere'",
+    "{forge_astray}": "site.producer_pool.acquire().publish([[6, 7], {}, {}], routing_key='astray', serializer='json', "
+    "headers={'task': 'tutorial_tasks.arithmetic.multiply', 'id': 'e'})",
+    "{forge_other}": "site.producer_pool.acquire().publish([[7, 6], {}, {}], routing_key='celery', serializer='json', "
+    "headers={'task': 'tutorial_tasks.arithmetic.multiply', 'id': 'f'})",
     "{right}": "site.send_task('tutorial_tasks.arithmetic.multiply', (6, 7))",
     "{broken}": "site.send_task('nobody.knows.me', (6, 7))",
     "{forge}": "site.producer_pool.acquire().publish([[6, 7], {}, {}], routing_key='celery', serializer='json', "
@@ -137,6 +160,21 @@ def test_a_wrong_answer_is_turned_down_with_its_own_words(name: str, body: str, 
 @pytest.mark.parametrize("name", EXERCISES)
 def test_the_solution_in_the_lesson_passes(name: str) -> None:
     outcome = verdict(name, EXERCISES[name].solution)
+    assert outcome.verdict == PASSED, outcome
+
+
+RIGHT = [
+    ("00.2", "lab.worker.start(); return tuple(r.get(timeout=10) for r in results)"),
+    ("01.1", "return [multiply.delay(x=6, y=7), 'queue']"),
+    ("02.1", "add.apply_async((2, 3), queue='slow', eta=datetime.now(UTC) + timedelta(seconds=2), expires=5)"),
+    ("02.2", "add.apply_async(kwargs={'x': 1, 'y': 1}, expires=1)"),
+    ("03.1", "return [{broken}, {right}]"),
+]
+
+
+@pytest.mark.parametrize(("name", "body"), RIGHT, ids=[name for name, _ in RIGHT])
+def test_another_way_to_do_it_passes_too(name: str, body: str) -> None:
+    outcome = verdict(name, with_body(EXERCISES[name], body))
     assert outcome.verdict == PASSED, outcome
 
 
