@@ -31,7 +31,8 @@ lint: .venv/.linters ## ruff and mypy
 
 clean: ## stop the stack, and remove .venv and everything that was made
 	@! [ -x $(PY) ] || $(PY) -m classroom down
-	@rm -rf .venv .classroom .pytest_cache .mypy_cache .ruff_cache
+	@rm -rf .venv .classroom .hypothesis .pytest_cache .mypy_cache .ruff_cache
+	@find . \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 
 help: ## this list
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from classroom.errors import ClassroomError
+from classroom.errors import ClassroomError, typed
 from classroom.stack import client
 from classroom.stack.place import ROOT, Place, Stack
 
@@ -49,7 +49,7 @@ def status() -> None:
     """Say what runs; exit code 1 when nothing does."""
     stack = client.current()
     if not stack:
-        click.echo("Nothing runs here. Start it with: python -m classroom up")
+        click.echo(typed("Nothing runs here. Start it with: python -m classroom up"))
         sys.exit(1)
     click.echo(_line(stack))
 

@@ -21,7 +21,7 @@ from celery import Celery
 from celery.exceptions import TimeoutError as CeleryTimeoutError
 from packaging.requirements import Requirement
 
-from classroom.errors import ClassroomError
+from classroom.errors import ClassroomError, typed
 from classroom.stack import client
 from classroom.stack.place import ROOT, Stack, fingerprint
 from classroom.stack.supervisor import QUEUES
@@ -45,7 +45,7 @@ class Finding:
 
     def __str__(self) -> str:
         line = f"{'✔' if self.is_well else '✖'} {self.subject}: {self.seen}"
-        return line if self.is_well else f"{line}\n  next: {self.remedy}"
+        return line if self.is_well else f"{line}\n  next: {typed(self.remedy)}"
 
 
 def examine() -> Iterator[Finding]:
@@ -58,9 +58,10 @@ def examine() -> Iterator[Finding]:
         return
     try:
         if not client.is_outside():
+            ran = client.current() is not None
             stack = client.join()
             client.use(stack)
-            yield _check_stack(stack)
+            yield _check_stack(stack, ran)
         app = _app()
     except ClassroomError as error:
         yield Finding("stack", error.problem, error.remedy)
@@ -138,12 +139,13 @@ def check_settings() -> Finding:
     return Finding("settings", where)
 
 
-def _check_stack(stack: Stack) -> Finding:
+def _check_stack(stack: Stack, ran: bool) -> Finding:
     if stack.worker == "failed":
         return Finding("stack", f"the worker did not start: {stack.trouble}", "python -m classroom logs")
     if stack.worker != "running":
         return Finding("stack", f"the worker is {stack.worker}", "python -m classroom up")
-    return Finding("stack", f"{stack.server} and a worker, on 127.0.0.1 only")
+    started = "" if ran else " (started for this look)"
+    return Finding("stack", f"{stack.server} and a worker, on 127.0.0.1 only{started}")
 
 
 def check_broker(app: Celery) -> Finding:

@@ -1,4 +1,18 @@
-"""The one kind of error that the classroom raises on purpose."""
+"""The one kind of error that the classroom raises on purpose, and how a next step is worded."""
+
+import shutil
+import sys
+from pathlib import Path
+
+_ROOT = Path(__file__).resolve().parents[1]
+
+
+def typed(remedy: str) -> str:
+    """Word a next step so that it works in the learner's shell: `python` may be missing there, or be another one."""
+    here = Path(sys.executable)
+    if shutil.which("python") == str(here) or not here.is_relative_to(_ROOT):
+        return remedy
+    return remedy.replace("python -m classroom", f"{here.relative_to(_ROOT)} -m classroom")
 
 
 class ClassroomError(Exception):
@@ -10,9 +24,9 @@ class ClassroomError(Exception):
     """
 
     def __init__(self, problem: str, remedy: str) -> None:
-        super().__init__(problem, remedy)
+        super().__init__(problem, remedy)  # as they came in, for pickle
         self.problem = problem
-        self.remedy = remedy
+        self.remedy = typed(remedy)
 
     def __str__(self) -> str:
         return f"{self.problem}\n  next: {self.remedy}"

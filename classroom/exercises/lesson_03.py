@@ -6,7 +6,7 @@ from celery import Celery
 from celery.result import AsyncResult
 
 from classroom import evidence, lab
-from classroom.errors import ClassroomError
+from classroom.errors import ClassroomError, typed
 from classroom.exercises.model import Answer, NotYet, exercise, run
 from classroom.exercises.setting import calls, discard, finished, nobody_listening, settled, the_app
 
@@ -92,7 +92,7 @@ def forged(answer: Answer) -> str:
         try:
             kept = finished(mine[0].id)
         except ClassroomError:
-            raise NotYet("the worker could not read the message; see: python -m classroom logs") from None
+            raise NotYet(typed("the worker could not read the message; see: python -m classroom logs")) from None
         if kept["status"] != "SUCCESS":
             raise NotYet(f"the worker took it, and it ended as {kept['status']}: {kept['result'].get('exc_message')}")
         if kept.get("name") != _MULTIPLY or kept["result"] != 42:

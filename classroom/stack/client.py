@@ -101,7 +101,8 @@ def down(timeout: float = 20) -> bool:
     deadline = time.monotonic() + timeout
     while place.is_supervised():
         if time.monotonic() > deadline:
-            raise ClassroomError("the stack does not end", "pkill -f classroom.stack.supervisor")
+            stack = place.read()
+            raise ClassroomError("the stack does not end", f"kill -9 {stack.supervisor}" if stack else f"read {place.log('supervisor')}")
         time.sleep(0.01)
     return True
 

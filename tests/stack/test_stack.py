@@ -131,7 +131,7 @@ def test_task_code_that_cannot_be_imported_is_named_and_can_be_mended(tmp_path: 
     assert broken.returncode == 1
     line = len(healthy.splitlines()) + 2
     assert f"the worker did not start: SyntaxError: invalid syntax (tutorial_tasks/arithmetic.py, line {line})" in broken.stderr
-    assert "next: python -m classroom logs" in broken.stderr
+    assert "python -m classroom logs" in broken.stderr
     assert checkout.command("doctor").returncode == 1
     tasks.write_text(healthy)
     mended = checkout.run("-c", ADD)

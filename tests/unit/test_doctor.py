@@ -11,6 +11,7 @@ import pytest
 
 from classroom import doctor
 from classroom.doctor import Finding
+from classroom.errors import typed
 from classroom.stack.place import ROOT
 from classroom.stack.supervisor import last_words
 
@@ -105,3 +106,12 @@ def test_the_last_words_of_a_log(tmp_path: Path, log: str, words: str) -> None:
     tmp_path.joinpath("log").write_text(log)
     assert last_words(tmp_path / "log") == words
     assert last_words(tmp_path / "no log") == "it left no log"
+
+
+def test_a_next_step_names_the_python_that_has_the_course(monkeypatch: pytest.MonkeyPatch) -> None:
+    remedy = "python -m classroom up, or look at python -m classroom logs"
+    monkeypatch.setattr("sys.executable", str(ROOT / ".venv" / "bin" / "python"))
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    assert typed(remedy) == ".venv/bin/python -m classroom up, or look at .venv/bin/python -m classroom logs"
+    monkeypatch.setattr("shutil.which", lambda name: str(ROOT / ".venv" / "bin" / "python"))
+    assert typed(remedy) == remedy
