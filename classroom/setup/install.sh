@@ -63,4 +63,7 @@ echo "Installing $(grep -c '^[a-z0-9].*==' requirements.lock) packages into .ven
 export UV_HTTP_RETRIES="${UV_HTTP_RETRIES:-1}"
 attempt "Installing the packages" "$uv" pip install --quiet --python .venv/bin/python --require-hashes --requirement requirements.lock
 attempt "Installing the course" "$uv" pip install --quiet --python .venv/bin/python --no-deps --editable .
+# JupyterLab would greet a learner with a question about news, which it can't fetch in every classroom.
+mkdir -p .venv/share/jupyter/lab/settings
+echo '{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}' >.venv/share/jupyter/lab/settings/overrides.json
 touch .venv/.installed
