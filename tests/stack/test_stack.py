@@ -248,5 +248,5 @@ def test_the_command_line_in_a_row(checkout: Checkout) -> None:
     assert "round trip: add(2, 2) came back as 4" in doctor.stdout
     processes = checkout.processes()
     assert checkout.command("down").stdout == "Stopped.\n"
-    assert all_gone(processes)
+    eventually(lambda: all_gone(processes), "every process is gone")
     assert checkout.command("status").returncode == 1
