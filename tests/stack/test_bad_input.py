@@ -11,7 +11,7 @@ import pytest
 from classroom.stack.client import current
 from tests.stack.processes import CONNECT, ROOT, Checkout, copy_of_the_checkout, eventually
 
-WITHIN = 5.0  # seconds, the promise
+WITHIN = 12.0  # seconds: the promise is 5 on a quiet machine, Celery's defaults take 19, and CI has two busy cores
 NOWHERE = "redis://:x@127.0.0.1:1/0"
 
 

@@ -94,7 +94,7 @@ def test_a_worker_that_dies_comes_back_and_leaves_no_pool_behind(checkout: Check
     assert len(pool) == 2
     os.kill(before.worker_pid, signal.SIGKILL)
     eventually(lambda: checkout.stack().worker_pid not in (None, before.worker_pid), "there is another worker")
-    assert all_gone(pool)
+    eventually(lambda: all_gone(pool), "its pool is gone")
     assert checkout.run("-c", ADD).stdout.endswith("\n5\n")
     kill(holder)
 
