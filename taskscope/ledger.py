@@ -152,4 +152,3 @@ def _trouble(promised: Any, whole: int, broken: list[int]) -> str:
     if isinstance(promised, int) and whole < promised:
         said.append(f"{whole} of {promised} observations could be read")
     return "the file is damaged: " + "; ".join(said) if said else ""
-

@@ -73,13 +73,13 @@ class EventsTap(Listener):
 
     def open(self) -> None:
         accept = _accepted(self._app)
-        self._reading, self._writing = self._app.connection_for_read(**_impatient(self._app)), None
+        self._reading, self._writing = self._app.connection_for_read(**impatient(self._app)), None
         self._reading.connect()
         channel = _own_bookkeeping(self._reading.default_channel)
         receiver = self._app.events.Receiver(channel, app=self._app, accept=accept)
         self._consumer = receiver.get_consumers(self._consumer_of, channel)[0]
         self._consumer.consume()
-        self._writing = self._app.connection_for_write(**_impatient(self._app))
+        self._writing = self._app.connection_for_write(**impatient(self._app))
         self._writing.connect()
         writing = _own_bookkeeping(self._writing.default_channel)
         self._dispatcher = self._app.events.Dispatcher(self._writing, channel=writing, buffer_while_offline=False)
@@ -224,8 +224,8 @@ def _names(app: Celery) -> str:
     return ", ".join(sorted(set(app.conf.accept_content or ()) | {"json"}))
 
 
-def _impatient(app: Celery) -> dict[str, Any]:
-    """Limit how long connecting takes: kombu's Redis transport knows no limit of its own."""
+def impatient(app: Celery) -> dict[str, Any]:
+    """Limit how long connecting to the broker takes: kombu's Redis transport knows no limit of its own."""
     options = app.conf.broker_transport_options or {}
     url = str(app.conf.broker_read_url or "")
     if url.startswith(("redis://", "rediss://")) and "socket_connect_timeout" not in options:

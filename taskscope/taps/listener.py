@@ -85,9 +85,13 @@ class Listener(ABC):
         self._promised = True
         return settled
 
+    def end(self) -> None:
+        """Have it stop listening; return at once."""
+        self._end.set()
+
     def close(self, timeout: float = 3.0) -> None:
         """Stop listening; the thread ends by itself when it takes longer than this."""
-        self._end.set()
+        self.end()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(timeout)
 
