@@ -75,7 +75,7 @@ def observation_of(command: Command, keys: Keys, tags: Tags, arrived: float) -> 
     if found is None:
         return None
     verb = command.words[0].upper()
-    fields = {"text": plain.cut(found.pop("text")), "client": command.client} | found
+    fields: dict[str, Any] = {"text": found.pop("text"), "client": command.client} | found
     task = plain.kept_once(fields.pop("id", None))
     return Observation("command", verb, command.at, arrived, task=task, attempt=fields.pop("attempt", None), data=plain.data(fields))
 
@@ -94,14 +94,17 @@ class CommandsTap(RedisLine):
         self._tags: dict[str, tuple[str, str]] = {}
 
     def open(self) -> None:
+        """Find the broker as kombu does, and watch it."""
         self._connect, self._keys = self._find_broker()
         super().open()
 
     def subscribe(self, connection: Any) -> None:
+        """Ask for every command from now on."""
         connection.send_command("MONITOR")
         connection.read_response()
 
     def take(self, message: Any) -> None:
+        """Keep a command that has to do with the app."""
         command = command_of(message.decode("latin-1")) if isinstance(message, bytes) else None
         if command is not None:
             self.say(observation_of(command, self._keys, self._tags, time.time()))

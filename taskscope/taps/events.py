@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from celery import Celery
-from kombu import Connection, Exchange, Producer
+from kombu.connection import Connection
+from kombu.entity import Exchange
 from kombu.exceptions import SerializerNotInstalled
+from kombu.messaging import Producer
 from kombu.pidbox import Mailbox
 from kombu.serialization import prepare_accept_content
 
@@ -72,6 +74,7 @@ class EventsTap(Listener):
         self._booting: dict[str, float] = {}  # node name -> when it came up
 
     def open(self) -> None:
+        """Consume, prove that we hear, and have the workers talk."""
         accept = _accepted(self._app)
         self._reading, self._writing = self._app.connection_for_read(**impatient(self._app)), None
         self._reading.connect()
@@ -90,15 +93,18 @@ class EventsTap(Listener):
         self._call_workers()
 
     def read(self) -> None:
+        """Wait for events, and switch on workers that have just come up."""
         assert self._reading
         with contextlib.suppress(TimeoutError):  # that is what kombu raises when nothing has come
             self._reading.drain_events(timeout=TICK)
         self._switch_on_newcomers()
 
     def ask(self) -> None:
+        """Say hello to ourselves."""
         self._say_hello()
 
     def shut(self) -> None:
+        """Close both connections."""
         for connection in (self._reading, self._writing):
             if connection is not None:
                 _close(connection)

@@ -47,6 +47,7 @@ class RedisLine(Listener):
         """Hand over what the server has pushed."""
 
     def open(self) -> None:
+        """Connect and give the command."""
         try:
             self._connection = self._connect()
         except (RedisError, TypeError, ValueError) as error:
@@ -58,6 +59,7 @@ class RedisLine(Listener):
             raise Refused(f"the server refuses {self.command} ({error})") from error
 
     def read(self) -> None:
+        """Take all that has come."""
         if not self._connection.can_read(timeout=TICK):
             return
         while True:
@@ -71,9 +73,11 @@ class RedisLine(Listener):
                 return
 
     def ask(self) -> None:
+        """Send a PING: its answer is a sign of life."""
         self._connection.send_command("PING", check_health=False)
 
     def shut(self) -> None:
+        """Close the connection."""
         if self._connection is not None:
             self._connection.disconnect()
             self._connection = None

@@ -71,16 +71,19 @@ class ResultsTap(RedisLine):
         self._pattern = b""
 
     def open(self) -> None:
+        """Find the backend, and subscribe to the keys of its results."""
         backend = redis_backend(self._app)
         self._connect, self._decode = connect_like(backend.client.connection_pool), backend.decode
         self._pattern = literally(prefix_of(backend)) + b"*"
         super().open()
 
     def subscribe(self, connection: Any) -> None:
+        """Ask for every result that is stored from now on."""
         connection.send_command("PSUBSCRIBE", self._pattern)
         connection.read_response()
 
     def take(self, message: Any) -> None:
+        """Keep a result that was stored."""
         if not isinstance(message, list) or len(message) != 4 or message[0] != b"pmessage":
             return  # the answer to a PING
         arrived = self._since
