@@ -22,6 +22,8 @@ Append = Callable[[Observation], None]
 
 NEXT = "start the broker (in the course: lab.connect()), or give the app the right broker_url"
 
+PROVING = 0.9  # of the time to start; the rest is for letting go when it was in vain
+
 log = logging.getLogger("taskscope")
 
 
@@ -109,7 +111,7 @@ class _Taps:
 
     def listen(self, commands: bool, timeout: float) -> None:
         """Start what does not run yet, and wait until all of it hears."""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + PROVING * timeout
         with self.lock:
             if commands and self.commands is None:
                 self.commands = CommandsTap(self.app, self.say)

@@ -12,7 +12,7 @@ from celery import Celery
 
 from taskscope.observation import Observation, Source
 from taskscope.taps import plain
-from taskscope.taps.events import impatient
+from taskscope.taps.events import connect, open_broker
 from taskscope.taps.listener import Refused, Say
 from taskscope.taps.redis_line import RedisLine, connect_like
 from taskscope.taps.results import prefix_of, redis_backend
@@ -113,10 +113,10 @@ class CommandsTap(RedisLine):
 
     def _find_broker(self) -> tuple[Callable[[], Any], Keys]:
         """Learn from kombu how it connects to the broker, and where it has its keys."""
-        with self._app.connection_for_read(**impatient(self._app)) as connection:
+        with open_broker(self._app) as connection:
             if connection.transport.driver_type != "redis":
                 raise Refused(f"only Redis can tell its commands, and the broker is of the kind {connection.transport.driver_type!r}")
-            connection.connect()
+            connect(connection)
             channel = connection.default_channel
             pool = channel.pool
             db = int(pool.connection_kwargs.get("db") or 0)

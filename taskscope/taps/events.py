@@ -13,6 +13,7 @@ from kombu.exceptions import SerializerNotInstalled
 from kombu.messaging import Producer
 from kombu.pidbox import Mailbox
 from kombu.serialization import prepare_accept_content
+from kombu.utils.url import maybe_sanitize_url
 
 from taskscope.observation import Observation, Source
 from taskscope.taps import plain
@@ -76,14 +77,14 @@ class EventsTap(Listener):
     def open(self) -> None:
         """Consume, prove that we hear, and have the workers talk."""
         accept = _accepted(self._app)
-        self._reading, self._writing = self._app.connection_for_read(**impatient(self._app)), None
-        self._reading.connect()
+        self._reading = open_broker(self._app)
+        connect(self._reading)
         channel = _own_bookkeeping(self._reading.default_channel)
         receiver = self._app.events.Receiver(channel, app=self._app, accept=accept)
         self._consumer = receiver.get_consumers(self._consumer_of, channel)[0]
         self._consumer.consume()
         self._writing = self._app.connection_for_write(**impatient(self._app))
-        self._writing.connect()
+        connect(self._writing)
         writing = _own_bookkeeping(self._writing.default_channel)
         self._dispatcher = self._app.events.Dispatcher(self._writing, channel=writing, buffer_while_offline=False)
         if not self._dispatcher.enabled:
@@ -206,8 +207,8 @@ class EventsTap(Listener):
 
 def broker_name(app: Celery) -> str:
     """Return the broker's address without its password."""
-    with app.connection_for_read() as connection:
-        return str(connection.as_uri())
+    url = app.conf.broker_read_url
+    return ", ".join(maybe_sanitize_url(part) for part in (url if isinstance(url, (list, tuple)) else str(url).split(";")))
 
 
 def _accepted(app: Celery) -> set[str]:
@@ -228,6 +229,25 @@ def _accepted(app: Celery) -> set[str]:
 
 def _names(app: Celery) -> str:
     return ", ".join(sorted(set(app.conf.accept_content or ()) | {"json"}))
+
+
+def connect(connection: Connection) -> None:
+    """Connect to the broker, or fail at once: kombu would wait for two seconds before its second try, and we try again anyway."""
+    connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0, interval_max=0)
+
+
+def open_broker(app: Celery) -> Connection:
+    """Make an unconnected connection to read from the broker.
+
+    Raises:
+        Refused: there is no such kind of broker, or its library is not installed.
+    """
+    try:
+        connection = app.connection_for_read(**impatient(app))
+        assert connection.transport
+    except (ImportError, KeyError) as error:
+        raise Refused(f"a broker at {broker_name(app)} can't be used ({error})") from error
+    return connection
 
 
 def impatient(app: Celery) -> dict[str, Any]:
@@ -253,9 +273,9 @@ def _own_bookkeeping(channel: Any) -> Any:
 def _close(connection: Connection) -> None:
     """Close a connection, and its sockets even where saying goodbye fails because the broker is gone."""
     channel = connection._default_channel
-    try:
+    pools = [getattr(channel, name, None) for name in ("_pool", "_async_pool")]
+    with contextlib.suppress(Exception):
         connection.release()
-    except Exception:
-        for pool in (getattr(channel, "_pool", None), getattr(channel, "_async_pool", None)):
-            if pool is not None:
-                pool.disconnect()
+    for pool in pools:
+        if pool is not None:
+            pool.disconnect()

@@ -42,7 +42,8 @@ class Listener(ABC):
         self._end = threading.Event()
         self._settled = threading.Event()
         self._state: Literal["starting", "on", "lost", "refused", "off"] = "starting"
-        self._reason = ""
+        self._reason = ""  # what went wrong last
+        self._cause = ""  # what went wrong first, since it last listened
         self._unread: dict[str, int] = {}
         self._promised = False  # somebody was told that this tap listens, or that it will
         self._since = time.time()  # the last moment of which we know that nothing was missed
@@ -125,7 +126,8 @@ class Listener(ABC):
 
     def heard(self) -> None:
         """Note that the other side has just said something, whatever it was."""
-        self._since = time.time()
+        if self._state == "on":  # until then, what comes proves nothing about what came before
+            self._since = time.time()
         self._last = time.monotonic()
         self._asked = None
 
@@ -181,8 +183,9 @@ class Listener(ABC):
             except Exception as error:
                 log.info("%s: %r", self.name, error)
                 self._reason = cut(f"{type(error).__name__}: {error}".rstrip(": "), 200)
+                self._cause = self._cause or self._reason
                 if self._state == "on":
-                    self._state = "lost"
+                    self._state, self._cause = "lost", self._reason
             self._let_go()
             self._end.wait(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
@@ -191,8 +194,8 @@ class Listener(ABC):
 
     def _listening(self) -> None:
         if self._promised and self._state != "on":
-            self._gap(self._since, f"{self.name} could not be heard: {self._reason}")
-        self._state, self._reason = "on", ""
+            self._gap(self._since, f"{self.name} could not be heard: {self._cause}")
+        self._state, self._reason, self._cause = "on", "", ""
         self._promised = True
         self.heard()
         self._settled.set()

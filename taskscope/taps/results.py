@@ -1,6 +1,7 @@
 """Stored results: what the result backend holds, at the moment when it is written. Redis only, which publishes it."""
 
 import re
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, ClassVar
@@ -86,7 +87,7 @@ class ResultsTap(RedisLine):
         """Keep a result that was stored."""
         if not isinstance(message, list) or len(message) != 4 or message[0] != b"pmessage":
             return  # the answer to a PING
-        arrived = self._since
+        arrived = time.time()
         self.say(observation_of(self._decode(message[3]), arrived))
 
 
