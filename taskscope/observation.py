@@ -46,6 +46,21 @@ class Observation:
         if not isinstance(fields, dict) or fields.get("source") not in SOURCES:
             raise ValueError("not an observation: no known source")
         try:
-            return cls(**fields)
+            observation = cls(**fields)
         except TypeError as error:
             raise ValueError(f"not an observation: {error}") from None
+        for name, kinds in _KINDS.items():
+            if not isinstance(value := getattr(observation, name), kinds):
+                raise ValueError(f"not an observation: {name} is {value!r}")
+        return observation
+
+
+_KINDS: Mapping[str, tuple[type, ...]] = {
+    "kind": (str,),
+    "at": (int, float),
+    "arrived": (int, float),
+    "task": (str, type(None)),
+    "attempt": (int, type(None)),
+    "host": (str,),
+    "data": (dict,),
+}
