@@ -211,7 +211,7 @@ def _give_id(leaf: Signature, notes: list[str]) -> None:
         )
     if leaf.task == "celery.chunks":
         notes.append(
-            "chunks inside a canvas is a task that publishes its chunks itself, unplanned, and then fails: "
+            "chunks inside a canvas is a task of its own, which publishes its chunks unplanned and does not wait for them: "
             "write add.chunks(items, n).group() there"
         )
 
