@@ -64,13 +64,10 @@ def _place(state: str, lane: Mapping[str, Any]) -> tuple[str, int]:
 
 def horizon(tasks: Sequence[Mapping[str, Any]], now: float) -> float:
     """Return the end of the time axis: now while something is open, else a little after the last mark."""
-    end = 0.0
-    for task in tasks:
-        for lane in task["lanes"]:
-            for mark in lane["marks"]:
-                end = max(end, mark[1])
-            if any(span[2] is None for span in lane["spans"]):
-                return max(now, end, 0.001)
+    lanes = [lane for task in tasks for lane in task["lanes"]]
+    end = max((mark[1] for lane in lanes for mark in lane["marks"]), default=0.0)
+    if any(span[2] is None for lane in lanes for span in lane["spans"]):
+        return max(now, end, 0.001)
     return max(end * 1.02, 0.001)
 
 

@@ -93,9 +93,9 @@ class _Cells:
 
     def __init__(self, x: float, y: float, width: float, needed: int, many: int) -> None:
         self.x, self.y, self.width, self.few = x, y, width, many <= 8
-        self.pitch = 22 if self.few else 20 if many <= 100 else 14 if many <= 400 else 9
+        self.pitch = 22 if self.few else 20 if many <= 40 else 14 if many <= 200 else 9
         self.columns = 1 if self.few else max(1, floor(width / self.pitch))
-        most = 8 if self.few else floor((126 if many <= 100 else 182 if many <= 400 else 270) / self.pitch)
+        most = 8 if self.few else floor((182 if many <= 200 else 270) / self.pitch)
         self.rows = min(most, max(1, -(-needed // self.columns)))
         self.height = self.rows * self.pitch
         self.more = 0
@@ -120,7 +120,7 @@ class _Cells:
 
 def _stage(board: Board, film: Mapping[str, Any], tasks: Sequence[dict[str, Any]], t: float, _by: str) -> None:
     gap, inner, many = 22, board.width - 2, len(tasks)
-    widths = [floor((inner - 3 * gap) * share) for share in (0.18, 0.22, 0.34, 0.26)]
+    widths = [floor((inner - 3 * gap) * share) for share in (0.21, 0.21, 0.32, 0.26)]
     lefts = [1 + sum(widths[:place]) + gap * place for place in range(4)]
     planned = {node["id"] for graph in film["graphs"] for node in graph["nodes"] if node["kind"] != "unplanned"}
     ghosts = [task["id"] for task in tasks if task["id"] in planned]
@@ -138,7 +138,7 @@ def _stage(board: Board, film: Mapping[str, Any], tasks: Sequence[dict[str, Any]
         areas["queue", queue] = area = cells(1, y + 34, _most(lane["cells"][0] for task in tasks if task["queue"] == queue for lane in task["lanes"]))
         y += 34 + area.height + 14
     bottom = y + 6
-    areas["end", ""] = cells(3, 42, _most(lane["cells"][2] for lane in lanes))
+    areas["end", ""] = cells(3, 46, _most(lane["cells"][2] for lane in lanes))
     slots: dict[tuple[str, int], tuple[float, float]] = {}
     y = 0.0
     for host in hosts:
@@ -161,7 +161,7 @@ def _stage(board: Board, film: Mapping[str, Any], tasks: Sequence[dict[str, Any]
     board.height = height + 2
 
     states: list[Moment | None] = [moment(task, t) for task in tasks]
-    drawn = _sections(board, film, areas, slots, hosts, lefts, widths, height)
+    drawn = _sections(board, film, areas, slots, hosts, lefts, widths, height, t)
     running = _tokens(board, tasks, states, areas, slots, ghosts, widths[2], t)
     for (place, name), area in areas.items():
         area.overflow(board, f"{place} {name}")
@@ -172,15 +172,15 @@ def _stage(board: Board, film: Mapping[str, Any], tasks: Sequence[dict[str, Any]
             board.text(key, "faint", area.x, top, f"{area.here} {word}", area.width)
     sent = sum(1 for here in states if here)
     board.text("sent", "faint", lefts[0] + 10, 38, f"{sent} sent", widths[0] - 20)
-    if running:
-        board.text("nowhere", "faint", lefts[2] + 10, height - 6, "what runs is in no list of the broker", widths[2] - 20)
+    if running and not any(told.get("unacked") for told in film["queues"].values()):
+        board.text("nowhere", "faint", lefts[2] + 10, height - 6, "running: in no broker key", widths[2] - 20)
     board.height += 22
     board.text("step", "code", 2, board.height - 8, _last_step(film, tasks, t), board.width - 4)
 
 
 def _sections(
     board: Board, film: Mapping[str, Any], areas: Mapping[tuple[str, str], _Cells], slots: Mapping[tuple[str, int], tuple[float, float]],
-    hosts: Sequence[str], lefts: Sequence[float], widths: Sequence[float], height: float,
+    hosts: Sequence[str], lefts: Sequence[float], widths: Sequence[float], height: float, t: float,
 ) -> dict[tuple[str, str], float]:  # fmt: skip
     """Draw the frames of queues and workers; return where the count of each is written."""
     counts = {}
@@ -188,8 +188,8 @@ def _sections(
         if place == "queue":
             board.text(f"queue {name}", "text", area.x, area.y - 20, f'queue "{name}"' if name else "queue", area.width)
             told = film["queues"].get(name)
-            if told and told.get("unacked"):
-                board.text(f"unacked {name}", "faint", area.x, height - 6, f"unacked {told['unacked']} (taken, not confirmed)", area.width)
+            if told and told.get("unacked") and t >= film["now"]:
+                board.text(f"unacked {name}", "faint", area.x, height - 6, f"{told['unacked']} unacked", area.width)
         if place == "bag":
             end = next((areas["bag", other].y - 46 for other in hosts[hosts.index(name) + 1 :]), height)
             alive = next((worker["alive"] for worker in film["workers"] if worker["host"] == name), True)
@@ -260,7 +260,7 @@ def _first_seen(names: Sequence[str], otherwise: Sequence[str]) -> list[str]:
 def _lanes(board: Board, film: Mapping[str, Any], tasks: Sequence[dict[str, Any]], t: float, by: str) -> None:
     end = horizon(tasks, film["now"])
     step, total = axis(end)
-    left, right = floor(min(240, board.width * 0.27)), 16 if by == "slot" else floor(min(130, board.width * 0.15))
+    left, right = floor(min(240, board.width * 0.27)), 16 if by == "slot" else floor(min(110, board.width * 0.11))
     scale = (board.width - left - right) / total
     pitch, top = 26, 26
 
@@ -324,7 +324,7 @@ def _span(board: Board, key: str, kind: str, x0: float, x1: float, middle: float
     elif kind == "running":
         board.rect(f"span {key}", "running", x0, middle - 8, max(width, 1), 16, 2)
         if width > size + 24:
-            board.text(f"time {key}", "bright", x0 + 9, middle + 3.5, text)
+            board.text(f"time {key}", "bright", x1 - 12, middle + 3.5, text, 0, "end")
     elif kind == "backoff":
         board.rect(f"span {key}", "backoff", x0, middle - 5, width, 10)
         d: list[float | str] = []
@@ -405,7 +405,7 @@ def _graph(board: Board, film: Mapping[str, Any], tasks: Sequence[dict[str, Any]
 def _one_graph(board: Board, graph: Mapping[str, Any], by_id: Mapping[str, Any], t: float, prefix: str, top: float) -> None:
     column = min(200.0, (board.width - 2 * PAD) / graph["layers"])
     gap = max(16.0, min(46.0, column * 0.3))
-    wide, pitch = column - gap, 30
+    wide, pitch = column - gap, 34
 
     def place(node: Mapping[str, Any]) -> tuple[float, float]:
         return PAD + gap / 2 + node["x"] * column, top + PAD + node["y"] * pitch
@@ -434,7 +434,7 @@ def _one_graph(board: Board, graph: Mapping[str, Any], by_id: Mapping[str, Any],
         taken[f"gate {number}"] = done >= gate["of"]
         board.rect(f"{prefix}gate {number}", "gate open" if done >= gate["of"] else "gate", x - 2.5, y - half, 5, 2 * half, 2)
         text = f"{done}/{gate['of']}" if counted else f"({done}/{gate['of']})"
-        board.text(f"{prefix}gated {number}", "faint", x, y - half - 5, f"gate {text}" if gap > 40 else text, 0, "middle")
+        board.text(f"{prefix}gated {number}", "faint", x + (7 if half > 25 else -2), y - half + (8 if half > 25 else -5), f"gate {text}")
         spots[f"gate {number}"] = (x - 2.5, x + 2.5, y)
     for edge in graph["edges"]:
         if edge["source"] in spots and edge["target"] in spots:
@@ -480,11 +480,16 @@ def _node(
         board.disc(key, x + (node["small"] + 0.5) * wide / 6, y, min(7.0, floor(wide / 13)), state, kind.strip(), label="", **more)
         return
     paint = "node ghost" if here is None else f"node {state if state in STATES else 'STARTED'}"
-    board.rect(f"{prefix}node {node['id']}", paint, x, y - 12, wide, 24, 12)
     if node["kind"] == "unplanned":
         board.rect(f"{prefix}outer {node['id']}", paint, x - 3, y - 15, wide + 6, 30, 15)
-    text = (node["label"] or node["name"]) + (f" = {task['result']}" if here and here.state == "SUCCESS" and task["result"] else "")
-    board.disc(key, x + 12, y, 8, state, kind.strip(), label=fit(text, wide - 34, 12), **more)
+    board.rect(f"{prefix}node {node['id']}", paint, x, y - 12, wide, 24, 12)
+    text = label = node["label"] or node["name"]
+    if lost:
+        board.text(f"{prefix}lost {node['id']}", "faint", x + 26, y + 23, "never ran")
+    if here and here.state == "SUCCESS" and task["result"]:
+        text = f"{label} = {task['result']}"
+    room = wide - 34
+    board.disc(key, x + 12, y, 8, state, kind.strip(), label=text if extent(text, 12) <= room else fit(label, room, 12), **more)
 
 
 # --------------------------------------------------------------------------------------------------------------- states
@@ -510,7 +515,8 @@ def steps_of(task: Mapping[str, Any], t: float) -> list[tuple[str, str]]:
 
 
 def _states(board: Board, film: Mapping[str, Any], tasks: Sequence[dict[str, Any]], t: float, _by: str) -> None:
-    wide, high = floor(min(150, board.width * 0.19)), 46
+    span = min(board.width, 860)
+    shift, wide, high = (board.width - span) / 2, floor(span * 0.19), 46
     taken: dict[tuple[str, str], int] = {}
     guessed: dict[tuple[str, str], int] = {}
     here: dict[str, int] = {}
@@ -525,15 +531,14 @@ def _states(board: Board, film: Mapping[str, Any], tasks: Sequence[dict[str, Any
         if now := moment(task, t):
             here[now.state] = here.get(now.state, 0) + 1
     custom = [state for state in dict.fromkeys(state for task in tasks for state, _ in steps_of(task, film["now"])) if state not in STATES]
-    spots = {state: (floor(board.width * x), 36.0 + 92 * (y + (1 if custom else 0))) for state, (x, y) in _SPOTS.items()}
+    spots = {state: (shift + floor(span * x), 36.0 + 92 * (y + (1 if custom else 0))) for state, (x, y) in _SPOTS.items()}
     for number, state in enumerate(custom[:4]):
-        spots[state] = (floor(board.width * (0.635, 0.365, 0.9, 0.1)[number]), 36.0)
+        spots[state] = (shift + floor(span * (0.635, 0.365, 0.9, 0.1)[number]), 36.0)
     board.height = 36 + 92 * (3 if custom else 2) + 40
     ways = list(_WAYS) + [way for way in dict.fromkeys([*taken, *guessed]) if way not in _WAYS and way[0] in spots and way[1] in spots]
-    for one, two in ways:
-        number = taken.get((one, two), 0) + guessed.get((one, two), 0)
-        kind = "way taken" if taken.get((one, two)) else "way guessed" if number else "way"
-        _way(board, one, two, spots, wide / 2, high / 2, kind, number)
+    counts = [(one, two, taken.get((one, two), 0), guessed.get((one, two), 0)) for one, two in ways]
+    for one, two, sure, maybe in sorted(counts, key=lambda way: min(way[2] + way[3], 1)):  # the path taken lies on top
+        _way(board, one, two, spots, wide / 2, high / 2, "way taken" if sure else "way guessed" if maybe else "way", sure + maybe)
     for state, (x, y) in spots.items():
         paint = f"node {state if state in STATES else 'STARTED'}" if visits.get(state) else "node"
         board.rect(f"state {state}", paint, x - wide / 2, y - high / 2, wide, high, 10)
@@ -557,23 +562,24 @@ def _way(
     elif y0 == y1:  # a way that nobody expects, such as PENDING → SUCCESS: an arc above what lies between
         points = ["M", x0, y0 - tall, "C", x0, y0 - tall - 26, x1, y0 - tall - 26, x1, y0 - tall - 2]
         tip, text = (x1, y0 - tall - 2, 0.0, 1.0), ((x0 + x1) / 2, y0 - tall - 8)
-    elif one == "PENDING" or (one == "RECEIVED" and two == "REVOKED"):
+    elif one not in STATES and x1 > x0:
+        points = ["M", x0 + half, y0, "C", x1, y0, x1, y0, x1, y1 - tall - 2]
+        tip, text = (x1, y1 - tall - 2, 0.0, 1.0), (x1 - 30, y0 + 4)
+    elif "RETRY" in (one, two) and abs(x1 - x0) < 2 * half:
+        x, sign = (x0 + x1) / 2, 1.0 if y1 > y0 else -1.0
+        points = ["M", x, y0 + sign * tall, "V", y1 - sign * (tall + 2)]
+        tip, text = (x, y1 - sign * (tall + 2), 0.0, sign), (x + 16, (y0 + y1) / 2 + 4)
+    elif one in ("PENDING", "RECEIVED") and y1 > y0:
         points = ["M", x0 - 20, y0 + tall, "C", x0 - 20, y1, x0 - 20, y1, x0 + 30, y1, "H", x1 - half - 2]
         tip, text = (x1 - half - 2, y1, 1.0, 0.0), (x0 + 60, y1 - 6)
     elif x1 > x0 + half:
         points = ["M", x0 + half - 20, y0 + tall, "C", x0 + half - 20, y1, x0 + half - 10, y1, x1 - half - 2, y1]
         tip, text = (x1 - half - 2, y1, 1.0, 0.0), (x1 - half - 22, y1 - 6)
     elif x1 == x0:
-        shift = 12.0 if y1 > y0 else -12.0
         sign = 1.0 if y1 > y0 else -1.0
-        points = ["M", x0 + shift, y0 + sign * tall, "V", y1 - sign * (tall + 2)]
-        tip, text = (x0 + shift, y1 - sign * (tall + 2), 0.0, sign), (x0 + shift + 10, (y0 + y1) / 2)
-    elif two == "RETRY":
-        points = ["M", x0 - 20, y0 + tall, "C", x0 - 20, y1, x0 - 20, y1, x1 + half + 2, y1]
-        tip, text = (x1 + half + 2, y1, -1.0, 0.0), (x0 - 32, y1 + 14)
-    elif one == "RETRY":
-        points = ["M", x0 - half, y0, "C", x1 + 20, y0, x1 + 20, y0, x1 + 20, y1 + tall + 2]
-        tip, text = (x1 + 20, y1 + tall + 2, 0.0, -1.0), (x1 + 32, y0 + 14)
+        x = x0 + 12 * sign
+        points = ["M", x, y0 + sign * tall, "V", y1 - sign * (tall + 2)]
+        tip, text = (x, y1 - sign * (tall + 2), 0.0, sign), (x + 16, (y0 + y1) / 2)
     else:
         points = ["M", x0, y0, "L", x1, y1]
         tip, text = (x1, y1, 0.0, 1.0), ((x0 + x1) / 2, (y0 + y1) / 2)
@@ -603,9 +609,9 @@ def _witnesses(board: Board, film: Mapping[str, Any], tasks: Sequence[dict[str, 
         for witness, _ in _WITNESSES:
             state = task["said"].get(witness, "")
             cells.append({"state": state, "uuid": task["id"], "key": f"{task['id']} {witness}"} if state else "–")
-        cells.append({"alarm": "≠ they disagree"} if disagreement(task["said"]) else "")
+        cells.append({"alarm": "≠ disagree"} if disagreement(task["said"]) else "")
         rows.append(cells)
-    shares = (0.24, 0.145, 0.165, 0.145, 0.145, 0.16)
+    shares = (0.2, 0.16, 0.16, 0.16, 0.16, 0.16)
     _table(board, ["task", *[title for _, title in _WITNESSES], ""], shares, rows, "nothing has happened yet")
 
 
