@@ -203,7 +203,8 @@ def _disc(item: Item, colours: dict[str, str]) -> str:
     r, edge = item["r"], colours[f"{look}.edge"]
     hollow = look == "PENDING" or "inferred" in item["cls"] or "ghost" in item["cls"]
     dash = ' stroke-dasharray="2.6 2.2"' if look == "PENDING" else ""
-    parts = [f'<circle r="{r:g}" fill="{colours["bg"] if hollow else colours[look]}" stroke="{edge}" stroke-width="1.5"{dash}/>']
+    ring = colours["bg"] if "small" in item["cls"] and look == "STARTED" and not hollow else edge  # it lies on a bar of its own colour
+    parts = [f'<circle r="{r:g}" fill="{colours["bg"] if hollow else colours[look]}" stroke="{ring}" stroke-width="1.5"{dash}/>']
     if "double" in item["cls"]:
         parts.append(f'<circle r="{r + 3:g}" fill="none" stroke="{edge}" stroke-width="1"/>')
     if "contradicted" in item["cls"]:
