@@ -15,6 +15,7 @@ class State:
     light: str
     dark: str
     pattern: str
+    path: str  # the glyph as an SVG path within a circle of radius 8 around 0, 0: the same on every machine, whatever its fonts
     words: str
 
 
@@ -28,4 +29,4 @@ def looks_of(name: str) -> State:
     if name in STATES:
         return STATES[name]
     started = STATES["STARTED"]
-    return State(name, started.rank, started.glyph, started.light, started.dark, started.pattern, "it says so itself")
+    return State(name, started.rank, started.glyph, started.light, started.dark, started.pattern, started.path, "it says so itself")

@@ -1,0 +1,309 @@
+"""The film: what drawing needs of the history, as plain JSON; stills.py and the live view read the same one."""
+
+import re
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from taskscope import layout
+from taskscope.history import Lane, Task
+from taskscope.layout import Rows, Shelf
+from taskscope.states import ENDS
+
+Film = dict[str, Any]
+
+_PAIR = re.compile(r"'(\w+)': ")
+_LETTER = {"observed": "o", "inferred": "i", "contradicted": "c"}
+_PARTS = ("workers", "queues", "notes", "xray")
+
+
+def film(
+    tasks: Iterable[Task],
+    *,
+    graphs: Iterable[Mapping[str, Any]] = (),
+    now: float | None = None,
+    limit: int = 1000,
+    commands: Iterable[tuple[float, str]] = (),
+    **parts: Any,
+) -> Film:
+    """Return the film of these tasks; `now` is a Unix time, by default that of the last mark. Parts: workers, queues, notes, xray."""
+    camera = Camera(limit)
+    for plan in graphs:
+        camera.plan(plan)
+    camera.take(tasks, now=now, commands=commands, **parts)
+    return camera.film()
+
+
+class Camera:
+    """Turns tasks into a film, and changed tasks into changes of it; whatever has a place on the picture keeps it."""
+
+    def __init__(self, limit: int = 1000) -> None:
+        self.origin: float | None = None
+        self._limit = limit
+        self._now = 0.0
+        self._entries: dict[str, dict[str, Any]] = {}
+        self._dropped: set[str] = set()
+        self._ended: deque[str] = deque()
+        self._rows = Rows()
+        self._shelves: dict[tuple[str, str], Shelf] = {}
+        self._held: dict[tuple[str, int, int], list[tuple[Shelf, int] | None]] = {}
+        self._plans: list[Mapping[str, Any]] = []
+        self._planned: set[str] = set()
+        self._counts: dict[str, list[list[float]]] = {}
+        self._unplanned: dict[str, str] = {}  # id -> parent, in order of first sight
+        self._graphs: list[dict[str, Any]] = []
+        self._graphs_changed = False
+        self._parts: dict[str, Any] = {"workers": [], "queues": {}, "notes": [], "xray": None}
+        self._commands: deque[list[Any]] = deque(maxlen=500)
+
+    def plan(self, plan: Mapping[str, Any]) -> None:
+        """Add a canvas that is to be sent: its tasks are ghosts until they are seen."""
+        self._plans.append(plan)
+        self._planned.update(node["id"] for node in plan["nodes"])
+        for node in plan["nodes"]:
+            if node["id"] not in self._entries and node["id"] not in self._dropped and node.get("kind", "task") == "task":
+                self._entries[node["id"]] = _ghost(node, len(self._entries))
+        self._graphs_changed = True
+
+    def count(self, box: str, counted: int, at: float) -> None:
+        """Note what the backend's own counter of a chord says: so many of its header have been counted in."""
+        self._counts.setdefault(box, []).append([self._seconds(at), counted])
+        self._graphs_changed = True
+
+    def take(
+        self, tasks: Iterable[Task], *, now: float | None = None, commands: Iterable[tuple[float, str]] = (), **parts: Any
+    ) -> dict[str, Any]:
+        """Take changed tasks in; return what changed on the film, for `Stage.push`."""
+        upserts = [change for task in tasks if (change := self._upsert(task))]
+        drops = self._drop()
+        self._now = max(self._now, self._seconds(now) if now is not None else self._last(upserts))
+        changes: dict[str, Any] = {"now": self._now, "origin": self.origin, "of": len(self._entries) + len(self._dropped), "upserts": upserts}
+        if drops:
+            changes["drops"] = drops
+        fresh = [[self._seconds(at), text] for at, text in commands]
+        if fresh:
+            self._commands.extend(fresh)
+            changes["commands"] = fresh
+        for name in parts.keys() - set(_PARTS):
+            raise TypeError(f"a film has no part {name!r}: its parts are {', '.join(_PARTS)}")
+        for name, value in parts.items():
+            if value is not None and value != self._parts[name]:
+                changes[name] = self._parts[name] = value
+        if self._graphs_changed:
+            changes["graphs"] = self._lay_out()
+        return changes
+
+    def film(self, *, live: bool = False) -> Film:
+        """Return the whole film; `live` says that more is to come, so that its clock goes on."""
+        if self._graphs_changed:
+            self._lay_out()
+        tasks, lanes = [], []
+        for index, entry in enumerate(self._entries.values()):
+            tasks.append({name: value for name, value in entry.items() if name != "lanes"})
+            lanes += [{"task": index, **lane} for lane in entry["lanes"]]
+        return {
+            "origin": self.origin,
+            "now": self._now,
+            "live": live,
+            "shown": len(tasks),
+            "of": len(tasks) + len(self._dropped),
+            "tasks": tasks,
+            "lanes": lanes,
+            "graphs": self._graphs,
+            "commands": list(self._commands),
+            **self._parts,
+        }
+
+    def _seconds(self, at: float) -> float:
+        if self.origin is None:
+            self.origin = at
+        return round(at - self.origin, 4)
+
+    def _last(self, upserts: Iterable[Mapping[str, Any]]) -> float:
+        return max((mark[1] for change in upserts for lane in change.get("lanes", ()) for mark in lane["marks"]), default=0.0)
+
+    def _upsert(self, task: Task) -> dict[str, Any] | None:
+        if task.id in self._dropped:
+            return None
+        if self.origin is None:
+            self.origin = min((mark.at for lane in task.lanes for mark in lane.marks), default=None)
+        old = self._entries.get(task.id)
+        planned = not self._spawned(task)
+        lanes = [self._lane(task, lane, old) for lane in task.lanes]
+        entry = {
+            "id": task.id,
+            "name": task.name or (old or {}).get("name", ""),
+            "label": label(task) if task.name or not old else old["label"],
+            "queue": task.queue,
+            "parent": task.parent,
+            "group": task.group,
+            "planned": planned,
+            "state": task.state if task.lanes else "",
+            "evidence": task.evidence,
+            "result": task.result,
+            "sentence": sentence(task),
+            "said": dict(task.said) | ({"result": task.stored} if task.stored else {}),
+            "row": old["row"] if old else len(self._entries) + len(self._dropped),
+            "lanes": lanes,
+        }
+        self._entries[task.id] = entry
+        if task.state in ENDS and (old is None or old["state"] not in ENDS):
+            self._ended.append(task.id)
+        if old is None:
+            return entry
+        same = {_key(lane): lane for lane in old["lanes"]}
+        change = {name: value for name, value in entry.items() if name != "lanes" and value != old.get(name)}
+        moved = [lane for lane in lanes if same.get(_key(lane)) != lane]
+        return {"id": task.id, **change, **({"lanes": moved} if moved else {})} if change or moved else None
+
+    def _spawned(self, task: Task) -> bool:
+        # Sent by a task that was planned (or by one of those in turn), and in no plan itself.
+        if task.id in self._unplanned:
+            return True
+        if task.id in self._planned or not (task.parent in self._planned or task.parent in self._unplanned):
+            return False
+        self._graphs_changed = True
+        if self._is_callback(task):
+            return False
+        self._unplanned[task.id] = task.parent
+        return True
+
+    def _is_callback(self, task: Task) -> bool:
+        """Give a planned callback its id: Celery makes it up when it sends it, so until then the plan had one of its own."""
+        for number, plan in enumerate(self._plans):
+            names = {node["id"]: node["name"] for node in plan["nodes"] if not node.get("known", True)}
+            for edge in plan["edges"]:
+                if edge["source"] == task.parent and names.get(edge["target"]) == task.name:
+                    self._plans[number] = _renamed(plan, edge["target"], task.id)
+                    self._planned.add(task.id)
+                    return True
+        return False
+
+    def _lane(self, task: Task, lane: Lane, old: Mapping[str, Any] | None) -> dict[str, Any]:
+        before = next((one for one in old["lanes"] if _key(one) == (lane.attempt, lane.delivery)), None) if old else None
+        return {
+            "attempt": lane.attempt,
+            "delivery": lane.delivery,
+            "host": lane.host,
+            "slot": lane.slot,
+            "row": before["row"] if before else self._rows.take(),
+            "eta": None if lane.eta is None else self._seconds(lane.eta),
+            "marks": [[mark.state, self._seconds(mark.at), _LETTER[mark.evidence], mark.note] for mark in lane.marks],
+            "spans": [[span.kind, self._seconds(span.begin), None if span.end is None else self._seconds(span.end)] for span in lane.spans],
+            "cells": self._cells(task, lane),
+        }
+
+    def _cells(self, task: Task, lane: Lane) -> list[int]:
+        """Return the lane's cells in its queue, in the worker's bag and among the results; -1 where it never was."""
+        times: dict[str, float] = {}
+        for mark in lane.marks:
+            times.setdefault("END" if mark.state in ENDS else mark.state, mark.at)
+        began = next((times[name] for name in ("STARTED", "RETRY", "END") if name in times), None)
+        stays = [
+            (("queue", task.queue), times.get("PENDING"), times.get("RECEIVED", began)),
+            (("bag", lane.host), times.get("RECEIVED"), began),
+            (("end", ""), times.get("END"), None),
+        ]
+        held = self._held.setdefault((task.id, lane.attempt, lane.delivery), [None, None, None])
+        for place, (key, begin, end) in enumerate(stays):
+            if begin is not None and held[place] is None:
+                shelf = self._shelves.setdefault(key, Shelf())
+                held[place] = (shelf, shelf.take(begin))
+            if end is not None and (holding := held[place]):
+                holding[0].leave(holding[1], end)
+        return [holding[1] if holding else -1 for holding in held]
+
+    def _drop(self) -> list[str]:
+        drops = []
+        while len(self._entries) > self._limit and self._ended:
+            entry = self._entries.pop(self._ended.popleft())
+            drops.append(entry["id"])
+            self._rows.leave([lane["row"] for lane in entry["lanes"]])
+            for lane in entry["lanes"]:
+                for holding in self._held.pop((entry["id"], *_key(lane)), ()):
+                    if holding:
+                        holding[0].leave(holding[1], (self.origin or 0) + self._now)
+        self._dropped.update(drops)
+        return drops
+
+    def _lay_out(self) -> list[dict[str, Any]]:
+        self._graphs = []
+        for plan in self._plans:
+            mine = {node["id"] for node in plan["nodes"]}
+            extra = []
+            for name, parent in self._unplanned.items():
+                if parent in mine and name in self._entries:
+                    mine.add(name)
+                    extra.append({**self._entries[name], "parent": parent})
+            laid = layout.graph(plan, extra)
+            for gate in laid["gates"]:
+                gate["counts"] = self._counts.get(laid["boxes"][gate["box"]]["id"], [])
+            self._graphs.append(laid)
+        self._graphs_changed = False
+        return self._graphs
+
+
+def label(task: Task) -> str:
+    """Return a task as a call: the short name with its arguments, such as add(2, 3)."""
+    args = task.args.strip()
+    if args.startswith("(") and args.endswith(")"):
+        args = args[1:-1].rstrip(",")
+    kwargs = _PAIR.sub(r"\1=", task.kwargs.strip().removeprefix("{").removesuffix("}"))
+    return f"{short(task)}({', '.join(part for part in (args, kwargs) if part)})"
+
+
+def short(task: Task) -> str:
+    """Return the last part of a task's name, or the beginning of its id."""
+    return task.name.rpartition(".")[2] or task.id[:8]
+
+
+def never_ran(graph: Mapping[str, Any], states: Mapping[str, str]) -> set[str]:
+    """Return the nodes that will not run any more, because what they wait for went the other way."""
+    lost: set[str] = set()
+    for node in sorted(graph["nodes"], key=lambda node: node["x"]):
+        if states.get(node["id"]):
+            continue
+        for source, kind in _waits_for(graph, node["id"]):
+            failed = states.get(source) in ("FAILURE", "REVOKED") or source in lost
+            if states.get(source) == "SUCCESS" if kind == "link_error" else failed:
+                lost.add(node["id"])
+    return lost
+
+
+def _waits_for(graph: Mapping[str, Any], name: str) -> list[tuple[str, str]]:
+    gates = [(member, "chord") for gate in graph["gates"] if name in gate["bodies"] for member in gate["members"]]
+    return gates + [(edge["source"], edge["kind"]) for edge in graph["edges"] if edge["target"] == name]
+
+
+def sentence(task: Task) -> str:  # until the fold has landed
+    steps: list[str] = []
+    for lane in task.lanes:
+        for mark in lane.marks:
+            if not (steps and (steps[-1].strip("()") == mark.state or (steps[-1] == "RETRY" and mark.state == "PENDING"))):
+                steps.append(f"({mark.state})" if mark.evidence == "inferred" else mark.state)
+    result = f" = {task.result}" if task.state == "SUCCESS" else f" {task.result}" if task.result else ""
+    return f"{label(task)}: {' → '.join(steps)}{result}"
+
+
+def _ghost(node: Mapping[str, Any], row: int) -> dict[str, Any]:
+    empty = dict.fromkeys(("queue", "parent", "group", "state", "result"), "")
+    text = node.get("label") or node["name"].rpartition(".")[2]
+    return {
+        **empty, "id": node["id"], "name": node["name"], "label": text, "planned": True, "evidence": "observed",
+        "sentence": text, "said": {}, "row": row, "lanes": [],
+    }  # fmt: skip
+
+
+def _renamed(plan: Mapping[str, Any], old: str, new: str) -> dict[str, Any]:
+    def name(value: Any) -> Any:
+        return new if value == old else value
+
+    return {
+        "nodes": [{**node, "id": new, "known": True} if node["id"] == old else node for node in plan["nodes"]],
+        "edges": [{**edge, "source": name(edge["source"]), "target": name(edge["target"])} for edge in plan["edges"]],
+        "boxes": [{**box, "counts": [name(one) for one in box.get("counts", ())]} for box in plan["boxes"]],
+    }
+
+
+def _key(lane: Mapping[str, Any]) -> tuple[int, int]:
+    return lane["attempt"], lane["delivery"]

@@ -1,0 +1,56 @@
+"""The live view: one widget that draws the film in the browser, fed by batches and now and then a keyframe."""
+
+import json
+import re
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import traitlets
+
+from taskscope import paint
+from taskscope.film import Film
+from taskscope.states import TABLE
+
+_HERE = Path(__file__).parent
+_IMPORT = re.compile(r"^import .*\n", re.MULTILINE)
+
+
+def _module() -> str:
+    """Return the widget's JavaScript as one module: its files one after the other, with the table of states in front."""
+    parts = [(_HERE / name).read_text(encoding="utf-8") for name in ("model.mjs", "scenes.mjs", "stage.js")]
+    states = json.dumps(json.loads(TABLE.read_text(encoding="utf-8")), ensure_ascii=False)
+    return "\n".join([f"const STATES = {states};", *(_IMPORT.sub("", part) for part in parts)])
+
+
+class Stage(anywidget.AnyWidget):
+    """A film that plays in the notebook while it is shot.
+
+    Batches are lost where no browser looks; a keyframe holds everything up to its `seq`, so the picture is whole again with the
+    next one. Both may come from any thread.
+    """
+
+    _esm = _module()
+    _css = paint.css() + "\n" + (_HERE / "stage.css").read_text(encoding="utf-8")
+
+    film = traitlets.Dict().tag(sync=True)
+    view = traitlets.Unicode("stage").tag(sync=True)
+    by = traitlets.Unicode("attempt").tag(sync=True)
+
+    def __init__(self, film: Film | None = None, view: str = "stage", by: str = "attempt") -> None:
+        self._lock = threading.Lock()
+        self._seq = 0
+        super().__init__(film={**(film or {}), "seq": 0}, view=view, by=by)
+
+    def push(self, changes: Mapping[str, Any]) -> None:
+        """Send what `Camera.take` returned."""
+        with self._lock:
+            self._seq += 1
+            self.send({"seq": self._seq, **changes})
+
+    def keyframe(self, film: Film) -> None:
+        """Send the whole film, for those who missed a batch; at most once a second, and at the end."""
+        with self._lock:
+            self.film = {**film, "seq": self._seq}

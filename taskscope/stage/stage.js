@@ -1,0 +1,310 @@
+// The live view: one loop over a pure model. It hears the kernel and never asks it anything, so it works while a cell blocks.
+import STATES from "../states.json" with { type: "json" };
+import { Clock, Reel, horizon, lookOf, moment, summary } from "./model.mjs";
+import { VIEWS, scene } from "./scenes.mjs";
+
+const SVG = "http://www.w3.org/2000/svg";
+const SPEEDS = [0.01, 0.03, 0.1, 0.3, 1, 2, 4];
+const TABS = [...VIEWS.slice(0, 2).map((view) => [view, view, "attempt"]), ["slots", "lanes", "slot"], ...VIEWS.slice(2).map((view) => [view, view, "attempt"])];
+const ICONS = { play: "M4 2 13 8 4 14Z", pause: "M4 2H7V14H4Z M9 2H12V14H9Z", rewind: "M3 2H5V14H3Z M14 2 6 8 14 14Z" };
+const RECT = { cls: "class", x: "x", y: "y", w: "width", h: "height", r: "rx" };
+const ATTRIBUTES = { rect: RECT, path: { cls: "class", d: "d" }, text: { cls: "class", x: "x", y: "y", anchor: "text-anchor" } };
+const seconds = () => performance.now() / 1000;
+
+function make(tag, attributes = {}, ...children) {
+  const el = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) el.setAttribute(name, value);
+  el.append(...children); // strings become text, never markup
+  return el;
+}
+
+function shape(tag, attributes = {}) {
+  const el = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) el.setAttribute(name, value);
+  return el;
+}
+
+/** Draws scenes into an SVG: an element lives as long as its key, and only what changed is touched. */
+class Canvas {
+  constructor(svg) {
+    this.svg = svg;
+    this.layers = [shape("g"), shape("g")]; // what moves lies above what stands
+    svg.append(...this.layers);
+    this.drawn = new Map();
+    this.round = 0;
+    this.still = false;
+  }
+
+  draw({ items, height, width }) {
+    this.round += 1;
+    this.svg.setAttribute("height", height);
+    this.svg.setAttribute("width", width);
+    for (const item of items) {
+      let one = this.drawn.get(item.key);
+      if (!one || one.item.tag !== item.tag) {
+        one?.el.remove();
+        one = { el: shape(item.tag === "disc" ? "g" : item.tag), item: { tag: item.tag } };
+        this.layers[item.tag === "disc" ? 1 : 0].append(one.el);
+        this.drawn.set(item.key, one);
+      }
+      if (item.tag === "disc") this.disc(one, item);
+      else {
+        for (const [name, attribute] of Object.entries(ATTRIBUTES[item.tag])) if (one.item[name] !== item[name]) one.el.setAttribute(attribute, item[name]);
+        if (one.item.text !== item.text) one.el.textContent = item.text;
+      }
+      one.item = item;
+      one.round = this.round;
+    }
+    for (const [key, one] of this.drawn)
+      if (one.round !== this.round) {
+        one.el.remove();
+        this.drawn.delete(key);
+      }
+  }
+
+  disc({ el, item: before }, item) {
+    if (before.x !== item.x || before.y !== item.y) el.style.transform = `translate(${item.x}px, ${item.y}px)`;
+    const looks = before.state !== item.state || before.cls !== item.cls || before.r !== item.r || before.label !== item.label;
+    if (looks) {
+      const look = lookOf(item.state);
+      el.setAttribute("class", `token s-${look} ${item.cls}`);
+      const ring = [shape("circle", { r: item.r, class: "ring" })];
+      if (/double|contradicted/.test(item.cls)) ring.push(shape("circle", { r: item.r + 3, class: "outer" }));
+      const glyph = STATES[look].path;
+      if (glyph && item.r >= 5) ring.push(shape("path", { d: glyph, class: glyph.endsWith("Z") ? "glyph solid" : "glyph", transform: `scale(${item.r / 8})` }));
+      const label = shape("text", { x: item.r + 6, y: 4 });
+      label.textContent = item.label;
+      el.replaceChildren(shape("title"), ...ring, ...(item.label ? [label] : []));
+      for (const name of ["uuid", "state", "attempt", "mark"]) if (name in item) el.setAttribute(`data-${name}`, item[name]);
+      if (!("tabindex" in el.attributes)) for (const [name, value] of [["tabindex", -1], ["role", "img"]]) el.setAttribute(name, value);
+      if (this.still && before.state && before.state !== item.state) {
+        el.classList.add("fresh"); // in place of the movement
+        setTimeout(() => el.classList.remove("fresh"), 2000);
+      }
+    }
+    if (looks || before.name !== item.name) {
+      el.setAttribute("aria-label", item.name);
+      el.firstChild.textContent = item.name;
+    }
+  }
+
+  /** Move the focus to the nearest token in a direction. */
+  step(from, dx, dy) {
+    const here = [...this.drawn.values()].find((one) => one.el === from)?.item;
+    const tokens = [...this.drawn.values()].filter((one) => one.item.tag === "disc" && one.el !== from);
+    let [best, least] = [null, Infinity];
+    for (const one of tokens) {
+      const [x, y] = here ? [one.item.x - here.x, one.item.y - here.y] : [one.item.x, one.item.y];
+      const along = here ? x * dx + y * dy : x + y;
+      const away = along + 3 * Math.abs(x * dy + y * dx);
+      if (along > 0.5 && away < least) [best, least] = [one.el, away];
+    }
+    best?.focus();
+  }
+}
+
+const COLUMNS = ["task", "attempt", "state", "known by", "sent", "received", "started", "ended", "worker", "slot", "result"];
+const HOW = { o: "observed", i: "inferred", c: "contradicted" };
+
+function rowsOf(tasks, t) {
+  const rows = [];
+  for (const task of tasks)
+    for (const lane of task.lanes) {
+      const marks = lane.marks.filter((mark) => mark[1] <= t);
+      if (!marks.length) continue;
+      const at = (wanted) => marks.find((mark) => wanted(mark[0]))?.[1].toFixed(3) ?? "";
+      const [state, , how] = marks.at(-1);
+      const ended = at((one) => ["RETRY", "SUCCESS", "FAILURE", "REVOKED"].includes(one));
+      const times = ["PENDING", "RECEIVED", "STARTED"].map((name) => at((one) => one === name));
+      const result = ["SUCCESS", "FAILURE", "REVOKED"].includes(state) ? task.result : "";
+      rows.push([task.label, lane.attempt + 1, `${STATES[lookOf(state)].glyph} ${state}`, HOW[how], ...times, ended, lane.host, lane.slot ?? "", result].map(String));
+    }
+  return rows;
+}
+
+function button(name, title, ...children) {
+  return make("button", { type: "button", class: `ts-${name}`, title, "aria-label": title }, ...children);
+}
+
+function icon(name) {
+  const svg = shape("svg", { viewBox: "0 0 16 16", width: 12, height: 12, "aria-hidden": "true" });
+  svg.append(shape("path", { d: ICONS[name], fill: "currentColor" }));
+  return svg;
+}
+
+function show({ model, el, reel, clock }) {
+  let [view, by] = [model.get("view"), model.get("by")];
+  let isTable = false;
+  const reduced = matchMedia("(prefers-reduced-motion: reduce)");
+  const svg = shape("svg", { role: "group", "aria-label": "tasks" });
+  const canvas = new Canvas(svg);
+  const scroller = make("div", { class: "ts-scroll" }, svg);
+  const body = make("tbody");
+  const table = make("div", { class: "ts-table", hidden: "" }, make("table", {}, make("thead", {}, make("tr", {}, ...COLUMNS.map((name) => make("th", { scope: "col" }, name)))), body));
+  const tabs = TABS.map(([name]) => make("button", { type: "button", role: "tab", "data-tab": name }, name));
+  const [tableSwitch, motionSwitch] = [button("switch", "the same as a table, which can be copied", "table"), button("switch", "nothing moves", "no motion")];
+  const [rewind, play] = [button("icon", "from the beginning", icon("rewind")), button("icon", "pause or play (space)", icon("pause"))];
+  const range = make("input", { type: "range", min: 0, step: "any", "aria-label": "time" });
+  const time = make("output", { class: "ts-time" });
+  const speed = make("select", { "aria-label": "speed", title: "speed" }, ...SPEEDS.map((x) => make("option", { value: x }, x < 1 ? `1/${Math.round(1 / x)}×` : `${x}×`)));
+  const live = button("live", "jump to what is happening now", "live");
+  const log = make("div", { class: "ts-log", role: "log", "aria-live": "polite" });
+  const gap = make("span", { class: "ts-gap", hidden: "" }, "catching up…");
+  const root = make(
+    "div", { class: "taskscope", "data-lm-suppress-shortcuts": "true", role: "region", "aria-label": "taskscope" },
+    make("div", { class: "ts-bar" }, make("div", { class: "ts-tabs", role: "tablist" }, ...tabs), gap, tableSwitch, motionSwitch),
+    scroller, table,
+    make("div", { class: "ts-bar", role: "toolbar", "aria-label": "time" }, rewind, play, range, time, speed, live), log,
+  );
+  el.append(root);
+  speed.value = "1";
+
+  const choose = (name) => {
+    [, view, by] = TABS.find(([tab]) => tab === name) ?? TABS[0];
+    changed();
+  };
+  const changed = () => {
+    root.dataset.view = view;
+    for (const tab of tabs) {
+      const isMine = tab.dataset.tab === (view === "lanes" && by === "slot" ? "slots" : view);
+      tab.setAttribute("aria-selected", String(isMine));
+      tab.hidden = !isMine && ((tab.dataset.tab === "graph" && !reel.film.graphs.length) || (tab.dataset.tab === "xray" && !reel.film.xray));
+    }
+    scroller.hidden = isTable;
+    table.hidden = !isTable;
+    tableSwitch.setAttribute("aria-pressed", String(isTable));
+    motionSwitch.setAttribute("aria-pressed", String(canvas.still));
+    root.classList.toggle("ts-still", canvas.still);
+    last.version = -1;
+  };
+  const setStill = (isStill) => {
+    canvas.still = isStill;
+    changed();
+  };
+
+  // What the loop remembers of its last round: it draws only what can have changed.
+  const last = { version: -1, t: -1, width: 0, stamp: 0, next: 0, end: 0, settled: Infinity, spoken: 0, listed: 0, states: new Map() };
+  const draw = (stamp) => {
+    const { film, version } = reel;
+    const width = Math.max(320, scroller.clientWidth || root.clientWidth);
+    const t = clock.tick(seconds(), Math.min(0.5, (stamp - last.stamp) / 1000), film.live);
+    last.stamp = stamp;
+    if (version !== last.version) {
+      const open = film.tasks.some((task) => task.lanes.some((lane) => lane.spans.some((span) => span[2] === null)));
+      last.settled = open ? Infinity : film.tasks.reduce((end, task) => task.lanes.reduce((late, lane) => Math.max(late, lane.marks.at(-1)?.[1] ?? 0), end), 0);
+    }
+    // After the last mark of a film in which nothing is open, time changes nothing.
+    const isNew = version !== last.version || width !== last.width || (t !== last.t && Math.min(t, last.t) < last.settled);
+    if (!isNew || stamp < last.next) return;
+    const begun = performance.now();
+    const now = clock.now(seconds(), film.live);
+    last.end = horizon(film.tasks, now);
+    if (isTable) list(stamp, t);
+    else canvas.draw(scene({ ...film, now }, view, t, width, by));
+    Object.assign(root.dataset, { transitions: reel.received, seq: reel.seq, t: t.toFixed(3) });
+    controls(t);
+    speak(stamp, t);
+    const cost = performance.now() - begun;
+    last.next = stamp + (cost > 8 ? 2 * cost : 0); // a heavy picture leaves time for the page
+    Object.assign(last, { version, t, width });
+  };
+  const controls = (t) => {
+    const state = clock.playing ? "pause" : "play";
+    if (play.dataset.icon !== state) {
+      play.replaceChildren(icon(state));
+      play.dataset.icon = state;
+    }
+    root.classList.toggle("ts-paused", !clock.playing);
+    gap.hidden = !reel.gap;
+    live.hidden = !reel.film.live;
+    live.setAttribute("aria-pressed", String(clock.live));
+    range.max = last.end;
+    if (document.activeElement !== range || clock.playing) range.value = Math.min(t, last.end);
+    time.value = `${Math.min(t, last.end).toFixed(2)} s of ${last.end.toFixed(2)} s`;
+    if (!svg.querySelector(".token[tabindex='0']")) svg.querySelector(".token")?.setAttribute("tabindex", 0);
+  };
+  const speak = (stamp, t) => {
+    if (stamp < last.spoken + 2000) return;
+    const said = summary(last.states, reel.film.tasks, t);
+    if (!said) return;
+    last.spoken = stamp;
+    log.replaceChildren(make("p", {}, said));
+  };
+  const list = (stamp, t) => {
+    const selection = getSelection();
+    if (stamp < last.listed + 500 || (selection && !selection.isCollapsed && table.contains(selection.anchorNode))) return; // somebody copies
+    last.listed = stamp;
+    body.replaceChildren(...rowsOf(reel.film.tasks, t).map((cells) => make("tr", {}, ...cells.map((cell) => make("td", {}, cell)))));
+  };
+  let frame = 0;
+  const loop = (stamp) => {
+    frame = requestAnimationFrame(loop);
+    if (root.isConnected && root.offsetParent !== null) draw(stamp);
+  };
+
+  const redraw = () => (last.version = -1);
+  const act = (element, what, type = "click") => element.addEventListener(type, () => (what(), redraw()));
+  for (const tab of tabs) act(tab, () => choose(tab.dataset.tab));
+  act(tableSwitch, () => ((isTable = !isTable), (last.listed = 0), changed()));
+  act(motionSwitch, () => setStill(!canvas.still));
+  act(rewind, () => clock.rewind());
+  act(play, () => clock.toggle(last.end));
+  act(live, () => ((clock.speed = 1), (speed.value = "1"), clock.jump()));
+  act(range, () => clock.seek(Number(range.value)), "input");
+  act(speed, () => {
+    clock.speed = Number(speed.value);
+    if (clock.live) clock.seek(clock.t), clock.toggle(Infinity);
+  }, "change");
+  root.addEventListener("focusin", ({ target }) => {
+    if (!target.classList.contains("token")) return;
+    for (const other of svg.querySelectorAll(".token[tabindex='0']")) other.setAttribute("tabindex", -1);
+    target.setAttribute("tabindex", 0);
+  });
+  const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+  root.addEventListener("keydown", (event) => {
+    const isToken = event.target.classList.contains("token");
+    if (isToken && event.key in ARROWS) canvas.step(event.target, ...ARROWS[event.key]);
+    else if (event.key === " " && !["BUTTON", "SELECT"].includes(event.target.tagName)) clock.toggle(last.end), redraw();
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  });
+  const onReduced = () => setStill(reduced.matches);
+  reduced.addEventListener("change", onReduced);
+  const resized = new ResizeObserver(redraw);
+  resized.observe(root);
+  model.on("change:view", () => ((view = model.get("view")), changed()));
+  model.on("change:by", () => ((by = model.get("by")), changed()));
+  reel.listeners.add(changed);
+  setStill(reduced.matches);
+  frame = requestAnimationFrame(loop);
+  return () => {
+    cancelAnimationFrame(frame);
+    reduced.removeEventListener("change", onReduced);
+    resized.disconnect();
+    reel.listeners.delete(changed);
+    root.remove();
+  };
+}
+
+// A function, so that each model has a reel of its own, which its views share.
+export default () => {
+  const reel = Object.assign(new Reel(), { listeners: new Set() });
+  const clock = new Clock();
+  return {
+    initialize({ model }) {
+      const keyframe = () => {
+        if (!reel.keyframe(model.get("film"))) return;
+        clock.hear(reel.film.now, seconds());
+        for (const listener of reel.listeners) listener();
+      };
+      keyframe();
+      if (reel.film.replay) clock.rewind();
+      model.on("change:film", keyframe);
+      model.on("msg:custom", (batch) => {
+        if (reel.batch(batch)) clock.hear(batch.now, seconds());
+      });
+    },
+    render: ({ model, el }) => show({ model, el, reel, clock }),
+  };
+};

@@ -1,0 +1,115 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+import { Clock, Reel, axis, duration, fit, moment, summary } from "../model.mjs";
+
+const lane = (attempt, ...marks) => ({
+  attempt, delivery: 0, host: "w", slot: 1, row: attempt, eta: null, spans: [], cells: [0, 0, 0],
+  marks: marks.map(([state, at]) => [state, at, "o", ""]),
+});
+const task = (id, ...lanes) => ({ id, label: `${id}()`, queue: "celery", planned: true, result: "", lanes });
+const film = (seq, ...tasks) => ({
+  seq, now: 1, live: true, shown: tasks.length, of: tasks.length, notes: [], workers: [], queues: {}, graphs: [], commands: [],
+  tasks: tasks.map(({ lanes, ...fields }) => fields),
+  lanes: tasks.flatMap(({ lanes }, index) => lanes.map((one) => ({ task: index, ...one }))),
+});
+const states = (reel, t) => Object.fromEntries(reel.film.tasks.map((one) => [one.id, moment(one, t)?.state]));
+
+test("a batch adds a task, changes one and can come twice", () => {
+  const reel = new Reel();
+  reel.keyframe(film(0, task("a", lane(0, ["PENDING", 0]))));
+  const change = { seq: 1, now: 2, upserts: [{ id: "a", state: "STARTED", lanes: [lane(0, ["PENDING", 0], ["STARTED", 1])] }, task("b", lane(0, ["PENDING", 2]))] };
+  assert.equal(reel.batch(change), true);
+  assert.deepEqual(states(reel, 2), { a: "STARTED", b: "PENDING" });
+  assert.equal(reel.film.tasks[0].label, "a()");
+  assert.equal(reel.received, 3);
+  assert.equal(reel.batch(change), false);
+  assert.equal(reel.received, 3);
+});
+
+test("after a gap nothing is believed until the next keyframe", () => {
+  const reel = new Reel();
+  reel.keyframe(film(0));
+  assert.equal(reel.batch({ seq: 2, upserts: [task("b", lane(0, ["PENDING", 2]))] }), false);
+  assert.equal(reel.gap, true);
+  assert.equal(reel.batch({ seq: 3, upserts: [task("c", lane(0, ["PENDING", 2]))] }), false);
+  assert.deepEqual(states(reel, 9), {});
+  reel.keyframe(film(3, task("a", lane(0, ["PENDING", 0])), task("b", lane(0, ["PENDING", 2]))));
+  assert.equal(reel.gap, false);
+  assert.equal(reel.batch({ seq: 4, upserts: [task("d", lane(0, ["PENDING", 3]))] }), true);
+  assert.deepEqual(Object.keys(states(reel, 9)), ["a", "b", "d"]);
+});
+
+test("a keyframe from before the last batch takes nothing back", () => {
+  const reel = new Reel();
+  reel.keyframe(film(0));
+  reel.batch({ seq: 1, upserts: [task("a", lane(0, ["PENDING", 0]))] });
+  assert.equal(reel.keyframe(film(0)), false);
+  assert.equal(reel.film.tasks.length, 1);
+});
+
+test("what was dropped is gone, and its marks stay counted", () => {
+  const reel = new Reel();
+  reel.keyframe(film(0, task("a", lane(0, ["PENDING", 0], ["SUCCESS", 1]))));
+  reel.batch({ seq: 1, of: 2, upserts: [task("b", lane(0, ["PENDING", 2]))], drops: ["a"] });
+  assert.deepEqual(Object.keys(states(reel, 9)), ["b"]);
+  assert.deepEqual([reel.film.shown, reel.film.of, reel.received], [1, 2, 3]);
+});
+
+test("the next attempt is published before this one has ended", () => {
+  const one = task("a", lane(0, ["STARTED", 1], ["RETRY", 2]), lane(1, ["PENDING", 1.8], ["RECEIVED", 1.9], ["STARTED", 3]));
+  const seen = [1.5, 1.95, 2.5, 3].map((t) => [moment(one, t).state, moment(one, t).lane.attempt]);
+  assert.deepEqual(seen, [["STARTED", 0], ["STARTED", 0], ["RETRY", 1], ["STARTED", 1]]);
+});
+
+test("the picture goes back in time as it went forward", () => {
+  const one = task("a", lane(0, ["PENDING", 0], ["RECEIVED", 1], ["STARTED", 2], ["FAILURE", 3]));
+  const places = (times) => times.map((t) => moment(one, t)?.place ?? null);
+  assert.deepEqual(places([-1, 0, 1, 2, 3]), [null, "queue", "bag", "slot", "end"]);
+  assert.deepEqual(places([3, 2, 1, 0, -1]), ["end", "slot", "bag", "queue", null]);
+});
+
+test("the clock follows, stops, plays slowly, and comes back to now", () => {
+  const clock = new Clock();
+  clock.hear(10, 100);
+  assert.equal(clock.tick(101, 0.016, true), 11);
+  clock.toggle(11);
+  assert.equal(clock.tick(102, 0.016, true), 11);
+  clock.seek(4);
+  clock.speed = 0.01;
+  clock.toggle(12);
+  assert.ok(Math.abs(clock.tick(103, 1, true) - 4.01) < 1e-9);
+  clock.speed = 4;
+  assert.equal(clock.tick(104, 100, true), 14);
+  assert.equal(clock.live, true);
+  clock.rewind();
+  assert.equal(clock.tick(105, 0, true), 0);
+  clock.jump();
+  assert.equal(clock.tick(106, 0.016, true), 16);
+});
+
+test("a film that is over ends, and play plays it again", () => {
+  const clock = new Clock();
+  clock.hear(2, 100);
+  clock.rewind();
+  assert.equal(clock.tick(200, 5, false), 2);
+  assert.equal(clock.playing, false);
+  clock.toggle(2);
+  assert.equal(clock.tick(201, 0.5, false), 0.5);
+});
+
+test("what is said aloud counts changes, each once", () => {
+  const before = new Map();
+  const tasks = [task("a", lane(0, ["SUCCESS", 1])), task("b", lane(0, ["SUCCESS", 1])), task("c", lane(0, ["RETRY", 1]))];
+  assert.equal(summary(before, tasks, 1), "2 succeeded, 1 retrying");
+  assert.equal(summary(before, tasks, 2), "");
+});
+
+test("words and axes", () => {
+  assert.deepEqual([0.0123, 0.25, 61, 3600].map(duration), ["12 ms", "0.3 s", "61.0 s", "60 min"]);
+  assert.equal(fit("add(1234567890, 2)", 60, 12).at(-1), "…");
+  assert.equal(fit("add(1)", 60, 12), "add(1)");
+  for (const end of [0.003, 0.7, 1, 9.99, 12, 4000]) {
+    const [step, total] = axis(end);
+    assert.ok(total >= end && total - end <= step / 2 + 1e-9 && total / step <= 6);
+  }
+});

@@ -1,0 +1,245 @@
+"""Stills: the six views as SVG, PNG and sentences, for notebooks that are read without a kernel."""
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.sax.saxutils import escape, quoteattr
+
+import resvg_py
+
+from taskscope import paint
+from taskscope.film import never_ran
+from taskscope.moment import horizon, moment, nest
+from taskscope.paint import SANS
+from taskscope.scenes import PAD, Item, Scene, disagreement, scene
+from taskscope.states import STATES, looks_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+VIEWS = {
+    "stage": "Where each task is",
+    "lanes": "What happened when",
+    "graph": "What was planned and what came of it",
+    "states": "The way through the states",
+    "xray": "What is in the broker and the result backend",
+    "witnesses": "Who says what about each task",
+}
+ROWS = 40  # of a still; the live view scrolls
+
+
+class Still:
+    """One view of a film as a picture and as sentences; a notebook shows it by itself."""
+
+    def __init__(self, film: Mapping[str, Any], view: str = "stage", theme: str = "light", width: int = 700, by: str = "attempt") -> None:
+        self._text = text(film, view)
+        self._svg = svg(film, view, theme, width, by)
+
+    def __repr__(self) -> str:
+        return self._text
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> tuple[dict[str, Any], dict[str, Any]]:
+        data = {"image/png": png(self._svg), "image/svg+xml": self._svg, "text/plain": self._text}
+        size = {"width": _number(self._svg, "width"), "height": _number(self._svg, "height")}
+        return data, {"image/png": {**size, "alt": self._text}}
+
+
+def svg(film: Mapping[str, Any], view: str, theme: str = "light", width: int = 700, by: str = "attempt") -> str:
+    """Return a view as SVG, with a background of its own so that it can be read on any page.
+
+    The stage is a film strip: the moments in which most was going on, and the end.
+    """
+    film = _shortened(film, view)
+    moments = _moments(film) if view == "stage" else [film["now"]]
+    scenes = [scene(film, view, t, width, by) for t in moments]
+    colours, parts, top = paint.colours(theme), [], 0.0
+    for t, one in zip(moments, scenes, strict=True):
+        if len(moments) > 1:
+            parts.append(_text({"cls": "faint", "x": 2, "y": top + 13, "text": f"after {t:.2f} s", "anchor": "start"}, colours))
+            top += 20
+        parts.append(f'<g transform="translate(0 {top:g})">{"".join(_drawn(item, colours) for item in _in_order(one))}</g>')
+        top += one["height"] + (8 if one is not scenes[-1] else 0)
+    words = escape(text(film, view))
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width + 2 * PAD}" height="{top + 2 * PAD:g}" role="img" '
+        f'viewBox="{-PAD} {-PAD} {width + 2 * PAD} {top + 2 * PAD:g}" font-family="{SANS}" aria-labelledby="title desc">'
+        f'<title id="title">{VIEWS[view]}</title><desc id="desc">{words}</desc>'
+        f'<rect x="{-PAD}" y="{-PAD}" width="{width + 2 * PAD}" height="{top + 2 * PAD:g}" fill="{colours["bg"]}"/>'
+        f"{''.join(parts)}</svg>"
+    )
+
+
+def png(picture: str) -> bytes:
+    """Return an SVG as PNG, twice as fine as its size says."""
+    fonts = _fonts()
+    # matplotlib's fonts look the same on every machine; those of the system are for the letters that they lack.
+    alone = bool(fonts) and all(ord(letter) < 0x2E80 for letter in picture)
+    return bytes(resvg_py.svg_to_bytes(svg_string=picture, zoom=2, font_files=fonts, skip_system_fonts=alone, sans_serif_family="DejaVu Sans"))
+
+
+def text(film: Mapping[str, Any], view: str) -> str:
+    """Return what a view says as sentences, one for each task, without ids and times."""
+    if view == "xray":
+        rows = (film["xray"] or {}).get("rows", [])
+        return "\n".join(" · ".join(cell for cell in row if isinstance(cell, str) and cell) for row in rows) or "no X-ray was taken"
+    if view == "witnesses":
+        lines = [_testimony(task) for task in film["tasks"]]
+    elif view == "graph" and film["graphs"]:
+        lines = _graph_sentences(film)
+    else:
+        lines = [task["sentence"] for task in film["tasks"] if task["state"]]
+    if film["shown"] < film["of"]:
+        lines.append(f"showing {film['shown']} of {film['of']} tasks")
+    return "\n".join([*lines, *film["notes"]]) or "nothing has happened yet"
+
+
+def to_figure(film: Mapping[str, Any], theme: str = "light") -> "Figure":
+    """Return the lanes as a matplotlib figure, for papers and slides."""
+    from matplotlib.figure import Figure
+
+    tasks, colours = nest(film), paint.colours(theme)
+    lanes = sorted(((task, lane) for task in tasks for lane in task["lanes"]), key=lambda pair: pair[1]["row"])
+    end = horizon(tasks, film["now"])
+    figure = Figure(figsize=(7, 0.8 + 0.3 * max(len(lanes), 1)), layout="constrained", facecolor=colours["bg"])
+    axes = figure.subplots()
+    looks = {"waiting": ("PENDING", 0.12), "reserved": ("RECEIVED", 0.3), "running": ("STARTED", 0.6), "backoff": ("RETRY", 0.3)}
+    for row, (_, lane) in enumerate(lanes):
+        for kind, begin, finish in lane["spans"]:
+            if kind in looks:
+                state, high = looks[kind]
+                hatch, fill = ("////", "none") if kind == "backoff" else (None, colours[state])
+                edge = colours[f"{state}.edge"] if kind in ("reserved", "backoff") else "none"
+                axes.barh(row, (end if finish is None else finish) - begin, left=begin, height=high, color=fill, edgecolor=edge, hatch=hatch)
+        for state, at, evidence, _ in lane["marks"]:
+            look = looks_of(state).name if state in STATES else "STARTED"
+            face = colours["bg"] if evidence == "i" or state == "PENDING" else colours[look]
+            axes.plot(at, row, "o", ms=9 if looks_of(state).rank >= 3 else 5, mfc=face, mec=colours[f"{look}.edge"], zorder=3)
+    axes.set_yticks(range(len(lanes)), [task["label"] + (f"  attempt {lane['attempt'] + 1}" if lane["attempt"] else "") for task, lane in lanes])
+    axes.invert_yaxis()
+    axes.set(xlim=(0, end * 1.03), xlabel="seconds", facecolor=colours["bg"])
+    axes.tick_params(colors=colours["ink"], length=0)
+    axes.xaxis.label.set_color(colours["faint"])
+    axes.grid(axis="x", color=colours["line"], linewidth=0.8)
+    axes.set_axisbelow(True)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    return figure
+
+
+def _shortened(film: Mapping[str, Any], view: str) -> Mapping[str, Any]:
+    if view not in ("lanes", "witnesses") or max(len(film["tasks"]), len(film["lanes"])) <= ROWS:
+        return film
+    lanes = [lane for lane in film["lanes"] if lane["row"] < ROWS]
+    if view == "witnesses":
+        return {**film, "tasks": film["tasks"][:ROWS], "lanes": [lane for lane in film["lanes"] if lane["task"] < ROWS], "shown": ROWS}
+    return {**film, "lanes": lanes, "shown": len({lane["task"] for lane in lanes})}
+
+
+def _moments(film: Mapping[str, Any]) -> list[float]:
+    """Return up to three times worth a frame: most waiting, most running, and the end."""
+    tasks = nest(film)
+    times = sorted({mark[1] for lane in film["lanes"] for mark in lane["marks"] if mark[1] <= film["now"]})
+    times = times[:: max(1, len(times) // 60)]  # enough to find the peaks, cheap for a long film
+    best: dict[str, tuple[int, float]] = {}
+    for t in times:
+        places = [here.place for task in tasks if (here := moment(task, t))]
+        for place in ("queue", "slot"):
+            best[place] = max(best.get(place, (0, 0.0)), (places.count(place), -t))
+    found = sorted({-best[place][1] for place in best if best[place][0]})
+    gap = 0.02 * film["now"]
+    return [t for t, later in zip(found, [*found[1:], film["now"]], strict=True) if later - t > gap] + [film["now"]]
+
+
+def _testimony(task: Mapping[str, Any]) -> str:
+    said = [f"{who} {task['said'][key]}" for key, who in (("event", "events"), ("result", "result backend"), ("command", "broker")) if key in task["said"]]
+    verdict = " – they disagree" if disagreement(task["said"]) else ""
+    return f"{task['label']}: {' · '.join(said) or 'nobody says anything'}{verdict}"
+
+
+def _graph_sentences(film: Mapping[str, Any]) -> list[str]:
+    tasks, lines = {task["id"]: task for task in film["tasks"]}, []
+    states = {name: task["state"] for name, task in tasks.items()}
+    for graph in film["graphs"]:
+        lost = never_ran(graph, states)
+        for node in graph["nodes"]:
+            task = tasks.get(node["id"])
+            label = node["label"] or node["name"]
+            if node["id"] in lost:
+                lines.append(f"{label}: never ran")
+            elif task and task["state"]:
+                lines.append(task["sentence"] + (" (unplanned)" if node["kind"] == "unplanned" else ""))
+            else:
+                lines.append(f"{label}: not sent yet")
+    return lines
+
+
+# ------------------------------------------------------------------------------------------------------- shapes as SVG
+
+
+def _in_order(one: Scene) -> list[Item]:
+    return sorted(one["items"], key=lambda item: item["tag"] == "disc")
+
+
+def _drawn(item: Item, colours: dict[str, str]) -> str:
+    if item["tag"] == "disc":
+        return _disc(item, colours)
+    if item["tag"] == "text":
+        return _text(item, colours)
+    look = _attributes(paint.style(item["cls"], colours))
+    if item["tag"] == "path":
+        return f'<path d="{item["d"]}" {look}/>'
+    return f'<rect x="{item["x"]:g}" y="{item["y"]:g}" width="{item["w"]:g}" height="{item["h"]:g}" rx="{item["r"]:g}" {look}/>'
+
+
+def _text(item: Item, colours: dict[str, str]) -> str:
+    anchor = "" if item["anchor"] == "start" else f' text-anchor="{item["anchor"]}"'
+    return f'<text x="{item["x"]:g}" y="{item["y"]:g}"{anchor} {_attributes(paint.style(item["cls"], colours))}>{_words(item["text"])}</text>'
+
+
+def _disc(item: Item, colours: dict[str, str]) -> str:
+    look = item["state"] if item["state"] in STATES else "STARTED"
+    r, edge = item["r"], colours[f"{look}.edge"]
+    hollow = look == "PENDING" or "inferred" in item["cls"] or "ghost" in item["cls"]
+    dash = ' stroke-dasharray="2.6 2.2"' if look == "PENDING" else ""
+    ring = colours["bg"] if "small" in item["cls"] and look == "STARTED" and not hollow else edge  # it lies on a bar of its own colour
+    parts = [f'<circle r="{r:g}" fill="{colours["bg"] if hollow else colours[look]}" stroke="{ring}" stroke-width="1.5"{dash}/>']
+    if "double" in item["cls"]:
+        parts.append(f'<circle r="{r + 3:g}" fill="none" stroke="{edge}" stroke-width="1"/>')
+    if "contradicted" in item["cls"]:
+        parts.append(f'<circle r="{r + 3:g}" fill="none" stroke="{colours["FAILURE.edge"]}" stroke-width="1.5" stroke-dasharray="3 2"/>')
+    if (glyph := STATES[look].path) and r >= 5:
+        ink = edge if hollow else colours[f"{look}.on"]
+        fill = ink if glyph.endswith("Z") else "none"
+        parts.append(
+            f'<path d="{glyph}" transform="scale({r / 8:g})" fill="{fill}" stroke="{ink}" stroke-width="{0.6 if fill != "none" else 1.8}" '
+            'stroke-linecap="round" stroke-linejoin="round"/>'
+        )
+    if item.get("label"):
+        ink = colours["faint" if "ghost" in item["cls"] else "ink"]
+        parts.append(f'<text x="{r + 6:g}" y="4" font-size="12" fill="{ink}">{_words(item["label"])}</text>')
+    data = "".join(f" data-{name}={quoteattr(str(item[name]))}" for name in ("uuid", "state", "attempt", "mark") if name in item)
+    return f'<g transform="translate({item["x"]:g} {item["y"]:g})"{data}>{"".join(parts)}</g>'
+
+
+def _attributes(look: Mapping[str, str]) -> str:
+    return " ".join(f"{name}={quoteattr(value)}" for name, value in look.items())
+
+
+def _words(text: str) -> str:
+    # XML knows no control characters, not even escaped ones.
+    return escape("".join(letter if letter >= " " and letter != "\x7f" else "·" for letter in text))
+
+
+@cache
+def _fonts() -> list[str]:
+    found = find_spec("matplotlib")
+    if found is None or found.origin is None:
+        return []
+    folder = Path(found.origin).parent / "mpl-data" / "fonts" / "ttf"
+    return [str(folder / f"{name}.ttf") for name in ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSansMono") if (folder / f"{name}.ttf").exists()]
+
+
+def _number(picture: str, name: str) -> float:
+    return float(picture.split(f' {name}="', 1)[1].split('"', 1)[0])

@@ -1,0 +1,73 @@
+"""The JavaScript of the live view: its own tests, and the same pictures as Python's."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from taskscope import scenes
+from taskscope.film import Film, film
+from tests.unit import films
+
+STAGE = Path(scenes.__file__).parent / "stage"
+
+
+@pytest.fixture(scope="module")
+def node() -> str:
+    found = shutil.which("node")
+    if found is None:
+        if os.environ.get("CI"):
+            pytest.fail("node is missing, so the JavaScript is not tested: apt-get install nodejs")
+        pytest.skip("node is missing: apt-get install nodejs")
+    return found
+
+
+def _run(*command: str, text: str = "") -> str:
+    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=60, cwd=STAGE)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_its_own_tests(node: str) -> None:
+    said = _run(node, "--test", "--no-warnings", "tests/")
+    assert "# fail 0" in said
+    assert "# tests 0" not in said
+
+
+FILMS: dict[str, Film] = {
+    "everything": {
+        **films.everything(),
+        "notes": ["a note"],
+        "commands": [[0.4, "LPUSH celery {…}"]],
+        "xray": {"columns": ["key", "holds"], "shares": [0.5, 0.5], "rows": [["celery", "2 messages"], ["<b>", "ünïcode ✔ 漢字"]]},
+    },
+    "crowd": films.crowd(30),
+    "bigger crowd": films.crowd(210, slots=3),
+    "chord": films.chord(),
+    "planned only": film([], graphs=[films.chord_plan()]),
+    "empty": film([]),
+}
+
+
+@pytest.mark.parametrize("name", FILMS)
+def test_draws_what_the_stills_draw(node: str, name: str) -> None:
+    shown = FILMS[name]
+    end = shown["now"]
+    asks: list[tuple[str, float, int, str]] = [
+        (view, t, width, by)
+        for view in scenes.SCENES
+        for t in (-1.0, 0.0, end / 7, end / 3, 0.31, end / 2, end * 0.9, end)
+        for width, by in ((700, "attempt"), (1400, "slot"))
+    ]
+    theirs: list[Any] = json.loads(_run(node, "--no-warnings", "tests/scenes.mjs", text=json.dumps({"film": shown, "asks": asks})))
+    for ask, drawn in zip(asks, theirs, strict=True):
+        ours = json.loads(json.dumps(scenes.scene(shown, *ask)))
+        assert drawn["height"] == ours["height"], ask
+        by_key = {item["key"]: item for item in drawn["items"]}
+        for item in ours["items"]:
+            assert by_key.get(item["key"]) == item, ask
+        assert len(drawn["items"]) == len(ours["items"]) == len(by_key), ask
