@@ -95,7 +95,7 @@ def sort_key(said: Observation) -> tuple[float, int, str, str, str, int]:
     return said.at, _RANK.get(said.kind, _OTHER_RANK), said.source, said.kind, said.host, -1 if said.attempt is None else said.attempt
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Draft:
     """A lane in the making."""
 
@@ -181,6 +181,10 @@ class _Host:
         draft = self.ran_so_long(said) or self.lowest(running=running_first)
         if not draft and said.kind not in ("rejected", "cancelled"):
             draft = self.lowest(running=not running_first)
+            if draft and draft.attempt and said.kind == "retried" and all(each.attempt != draft.attempt - 1 for each in self.drafts):
+                # The message of a retry is received before the attempt ends of which nothing else was heard.
+                self.drafts.append(_Draft(draft.attempt - 1, self.host, end=said))
+                return
         if draft:
             draft.end = said
             self.open.remove(draft)
@@ -199,10 +203,16 @@ class _Host:
         return draft
 
     def lowest(self, running: bool) -> _Draft | None:
+        """Find the lane that is meant: of the lowest attempt the delivery that waits longest, or that started last.
+
+        An earlier delivery that still seems to run is most often one that was cut off, or replaced by another task.
+        """
         found = None
         for draft in self.open:
-            if (draft.started is not None) is running and (found is None or (draft.attempt or 0) < (found.attempt or 0)):
-                found = draft
+            if (draft.started is not None) is running:
+                attempt, best = draft.attempt or 0, found.attempt or 0 if found else math.inf
+                if attempt < best or (running and attempt == best):
+                    found = draft
         return found
 
     def ran_so_long(self, said: Observation) -> _Draft | None:
@@ -502,7 +512,7 @@ def _spans(steps: list[_Step]) -> list[Span]:
     """Return the lane's stretches; one whose beginning is not known has none."""
     spans: list[Span] = []
     main = [step for step in steps if step.state in _KIND_OF_SPAN or step.state in _CLOSES]
-    for step, after in zip(main, [*main[1:], None], strict=True):
+    for step, after in zip(main, [*main[1:], None], strict=False):
         if not (kind := _KIND_OF_SPAN.get(step.state)):
             continue
         if not step.sources and step.state != "STARTED":
@@ -630,6 +640,8 @@ def _current(strips: list[Strip]) -> Strip | None:
 
 def grown(folded: Folded, later: Sequence[Observation]) -> Folded | None:
     """Add custom states that are later than all else, without folding anew; None where that would not be the same."""
+    if not folded.grows:
+        return None
     strip = folded.strips[-1]
     marks = list(strip.marks)
     now = marks[-1].at
