@@ -11,10 +11,10 @@ import resvg_py
 
 from taskscope import paint
 from taskscope.film import never_ran
-from taskscope.moment import horizon, moment, nest
+from taskscope.moment import horizon, look, moment, nest, rank
 from taskscope.paint import SANS
 from taskscope.scenes import PAD, Item, Scene, disagreement, scene
-from taskscope.states import STATES, looks_of
+from taskscope.states import STATES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,7 +40,7 @@ class Still:
     def __repr__(self) -> str:
         return self._text
 
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _repr_mimebundle_(self, **_wanted: object) -> tuple[dict[str, Any], dict[str, Any]]:
         data = {"image/png": png(self._svg), "image/svg+xml": self._svg, "text/plain": self._text}
         size = {"width": _number(self._svg, "width"), "height": _number(self._svg, "height")}
         return data, {"image/png": {**size, "alt": self._text}}
@@ -76,7 +76,9 @@ def png(picture: str) -> bytes:
     fonts = _fonts()
     # matplotlib's fonts look the same on every machine; those of the system are for the letters that they lack.
     alone = bool(fonts) and all(ord(letter) < 0x2E80 for letter in picture)
-    return bytes(resvg_py.svg_to_bytes(svg_string=picture, zoom=2, font_files=fonts, skip_system_fonts=alone, sans_serif_family="DejaVu Sans"))
+    return bytes(
+        resvg_py.svg_to_bytes(svg_string=picture, zoom=2, font_files=fonts, skip_system_fonts=alone, sans_serif_family="DejaVu Sans")
+    )
 
 
 def text(film: Mapping[str, Any], view: str) -> str:
@@ -111,12 +113,16 @@ def to_figure(film: Mapping[str, Any], theme: str = "light") -> "Figure":
                 state, high = looks[kind]
                 hatch, fill = ("////", "none") if kind == "backoff" else (None, colours[state])
                 edge = colours[f"{state}.edge"] if kind in ("reserved", "backoff") else "none"
-                axes.barh(row, (end if finish is None else finish) - begin, left=begin, height=high, color=fill, edgecolor=edge, hatch=hatch)
+                axes.barh(
+                    row, (end if finish is None else finish) - begin, left=begin, height=high, color=fill, edgecolor=edge, hatch=hatch
+                )
         for state, at, evidence, _ in lane["marks"]:
-            look = looks_of(state).name if state in STATES else "STARTED"
-            face = colours["bg"] if evidence == "i" or state == "PENDING" else colours[look]
-            axes.plot(at, row, "o", ms=9 if looks_of(state).rank >= 3 else 5, mfc=face, mec=colours[f"{look}.edge"], zorder=3)
-    axes.set_yticks(range(len(lanes)), [task["label"] + (f"  attempt {lane['attempt'] + 1}" if lane["attempt"] else "") for task, lane in lanes])
+            drawn = look(state)
+            face = colours["bg"] if evidence == "i" or state == "PENDING" else colours[drawn]
+            axes.plot(at, row, "o", ms=9 if rank(state) >= 3 else 5, mfc=face, mec=colours[f"{drawn}.edge"], zorder=3)
+    axes.set_yticks(
+        range(len(lanes)), [task["label"] + (f"  attempt {lane['attempt'] + 1}" if lane["attempt"] else "") for task, lane in lanes]
+    )
     axes.invert_yaxis()
     axes.set(xlim=(0, end * 1.03), xlabel="seconds", facecolor=colours["bg"])
     axes.tick_params(colors=colours["ink"], length=0)
@@ -153,7 +159,11 @@ def _moments(film: Mapping[str, Any]) -> list[float]:
 
 
 def _testimony(task: Mapping[str, Any]) -> str:
-    said = [f"{who} {task['said'][key]}" for key, who in (("event", "events"), ("result", "result backend"), ("command", "broker")) if key in task["said"]]
+    said = [
+        f"{who} {task['said'][key]}"
+        for key, who in (("event", "events"), ("result", "result backend"), ("command", "broker"))
+        if key in task["said"]
+    ]
     verdict = " – they disagree" if disagreement(task["said"]) else ""
     return f"{task['label']}: {' · '.join(said) or 'nobody says anything'}{verdict}"
 
@@ -187,30 +197,32 @@ def _drawn(item: Item, colours: dict[str, str]) -> str:
         return _disc(item, colours)
     if item["tag"] == "text":
         return _text(item, colours)
-    look = _attributes(paint.style(item["cls"], colours))
+    painted = _attributes(paint.style(item["cls"], colours))
     if item["tag"] == "path":
-        return f'<path d="{item["d"]}" {look}/>'
-    return f'<rect x="{item["x"]:g}" y="{item["y"]:g}" width="{item["w"]:g}" height="{item["h"]:g}" rx="{item["r"]:g}" {look}/>'
+        return f'<path d="{item["d"]}" {painted}/>'
+    return f'<rect x="{item["x"]:g}" y="{item["y"]:g}" width="{item["w"]:g}" height="{item["h"]:g}" rx="{item["r"]:g}" {painted}/>'
 
 
 def _text(item: Item, colours: dict[str, str]) -> str:
     anchor = "" if item["anchor"] == "start" else f' text-anchor="{item["anchor"]}"'
-    return f'<text x="{item["x"]:g}" y="{item["y"]:g}"{anchor} {_attributes(paint.style(item["cls"], colours))}>{_words(item["text"])}</text>'
+    return (
+        f'<text x="{item["x"]:g}" y="{item["y"]:g}"{anchor} {_attributes(paint.style(item["cls"], colours))}>{_words(item["text"])}</text>'
+    )
 
 
 def _disc(item: Item, colours: dict[str, str]) -> str:
-    look = item["state"] if item["state"] in STATES else "STARTED"
-    r, edge = item["r"], colours[f"{look}.edge"]
-    hollow = look == "PENDING" or "inferred" in item["cls"] or "ghost" in item["cls"]
-    dash = ' stroke-dasharray="2.6 2.2"' if look == "PENDING" else ""
-    ring = colours["bg"] if "small" in item["cls"] and look == "STARTED" and not hollow else edge  # it lies on a bar of its own colour
-    parts = [f'<circle r="{r:g}" fill="{colours["bg"] if hollow else colours[look]}" stroke="{ring}" stroke-width="1.5"{dash}/>']
+    drawn = look(item["state"])
+    r, edge = item["r"], colours[f"{drawn}.edge"]
+    hollow = drawn == "PENDING" or "inferred" in item["cls"] or "ghost" in item["cls"]
+    dash = ' stroke-dasharray="2.6 2.2"' if drawn == "PENDING" else ""
+    ring = colours["bg"] if "small" in item["cls"] and drawn == "STARTED" and not hollow else edge  # it lies on a bar of its own colour
+    parts = [f'<circle r="{r:g}" fill="{colours["bg"] if hollow else colours[drawn]}" stroke="{ring}" stroke-width="1.5"{dash}/>']
     if "double" in item["cls"]:
         parts.append(f'<circle r="{r + 3:g}" fill="none" stroke="{edge}" stroke-width="1"/>')
     if "contradicted" in item["cls"]:
         parts.append(f'<circle r="{r + 3:g}" fill="none" stroke="{colours["FAILURE.edge"]}" stroke-width="1.5" stroke-dasharray="3 2"/>')
-    if (glyph := STATES[look].path) and r >= 5:
-        ink = edge if hollow else colours[f"{look}.on"]
+    if (glyph := STATES[drawn].path) and r >= 5:
+        ink = edge if hollow else colours[f"{drawn}.on"]
         fill = ink if glyph.endswith("Z") else "none"
         parts.append(
             f'<path d="{glyph}" transform="scale({r / 8:g})" fill="{fill}" stroke="{ink}" stroke-width="{0.6 if fill != "none" else 1.8}" '
@@ -238,7 +250,9 @@ def _fonts() -> list[str]:
     if found is None or found.origin is None:
         return []
     folder = Path(found.origin).parent / "mpl-data" / "fonts" / "ttf"
-    return [str(folder / f"{name}.ttf") for name in ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSansMono") if (folder / f"{name}.ttf").exists()]
+    return [
+        str(folder / f"{name}.ttf") for name in ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSansMono") if (folder / f"{name}.ttf").exists()
+    ]
 
 
 def _number(picture: str, name: str) -> float:
