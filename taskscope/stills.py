@@ -1,8 +1,10 @@
 """Stills: the six views as SVG, PNG and sentences, for notebooks that are read without a kernel."""
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape, quoteattr
@@ -27,6 +29,7 @@ VIEWS = {
     "xray": "What is in the broker and the result backend",
     "witnesses": "Who says what about each task",
 }
+_UNKNOWN_TO_XML = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 ROWS = 40  # of a still; the live view scrolls
 
 
@@ -61,7 +64,7 @@ def svg(film: Mapping[str, Any], view: str, theme: str = "light", width: int = 7
             top += 20
         parts.append(f'<g transform="translate(0 {top:g})">{"".join(_drawn(item, colours) for item in _in_order(one))}</g>')
         top += one["height"] + (8 if one is not scenes[-1] else 0)
-    words = escape(text(film, view))
+    words = _words(text(film, view))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width + 2 * PAD}" height="{top + 2 * PAD:g}" role="img" '
         f'viewBox="{-PAD} {-PAD} {width + 2 * PAD} {top + 2 * PAD:g}" font-family="{SANS}" aria-labelledby="title desc">'
@@ -72,12 +75,12 @@ def svg(film: Mapping[str, Any], view: str, theme: str = "light", width: int = 7
 
 
 def png(picture: str) -> bytes:
-    """Return an SVG as PNG, twice as fine as its size says."""
+    """Return an SVG as PNG, half as fine again as its size says: sharp enough for fine screens, small enough for a repository."""
     fonts = _fonts()
     # matplotlib's fonts look the same on every machine; those of the system are for the letters that they lack.
     alone = bool(fonts) and all(ord(letter) < 0x2E80 for letter in picture)
     return bytes(
-        resvg_py.svg_to_bytes(svg_string=picture, zoom=2, font_files=fonts, skip_system_fonts=alone, sans_serif_family="DejaVu Sans")
+        resvg_py.svg_to_bytes(svg_string=picture, zoom=1.5, font_files=fonts, skip_system_fonts=alone, sans_serif_family="DejaVu Sans")
     )
 
 
@@ -155,7 +158,7 @@ def _moments(film: Mapping[str, Any]) -> list[float]:
             best[place] = max(best.get(place, (0, 0.0)), (places.count(place), -t))
     found = sorted({-best[place][1] for place in best if best[place][0]})
     gap = 0.02 * film["now"]
-    return [t for t, later in zip(found, [*found[1:], film["now"]], strict=True) if later - t > gap] + [film["now"]]
+    return [t for t, later in pairwise([*found, film["now"]]) if later - t > gap] + [film["now"]]
 
 
 def _testimony(task: Mapping[str, Any]) -> str:
@@ -231,7 +234,11 @@ def _disc(item: Item, colours: dict[str, str]) -> str:
     if item.get("label"):
         ink = colours["faint" if "ghost" in item["cls"] else "ink"]
         parts.append(f'<text x="{r + 6:g}" y="4" font-size="12" fill="{ink}">{_words(item["label"])}</text>')
-    data = "".join(f" data-{name}={quoteattr(str(item[name]))}" for name in ("uuid", "state", "attempt", "mark") if name in item)
+    data = "".join(
+        f" data-{name}={quoteattr(_UNKNOWN_TO_XML.sub('·', str(item[name])))}"
+        for name in ("uuid", "state", "attempt", "mark")
+        if name in item
+    )
     return f'<g transform="translate({item["x"]:g} {item["y"]:g})"{data}>{"".join(parts)}</g>'
 
 
@@ -240,8 +247,8 @@ def _attributes(look: Mapping[str, str]) -> str:
 
 
 def _words(text: str) -> str:
-    # XML knows no control characters, not even escaped ones.
-    return escape("".join(letter if letter >= " " and letter != "\x7f" else "·" for letter in text))
+    # XML knows no control characters, not even escaped ones, and no halves of characters.
+    return escape(_UNKNOWN_TO_XML.sub("·", text))
 
 
 @cache
