@@ -63,10 +63,12 @@ class Camera:
                 self._entries[node["id"]] = _ghost(node, len(self._entries))
         self._graphs_changed = True
 
-    def count(self, box: str, counted: int, at: float) -> None:
-        """Note what the backend's own counter of a chord says: so many of its header have been counted in."""
-        self._counts.setdefault(box, []).append([self._seconds(at), counted])
-        self._graphs_changed = True
+    def count(self, box: str, counted: int | None, at: float) -> None:
+        """Note what the backend's own counter of a chord says: so many of its header have been counted in, if it says so."""
+        counts = self._counts.setdefault(box, [])
+        if counted is not None and (not counts or counts[-1][1] != counted):
+            counts.append([self._seconds(at), counted])
+            self._graphs_changed = True
 
     def take(
         self, tasks: Iterable[Task], *, now: float | None = None, commands: Iterable[tuple[float, str]] = (), **parts: Any
@@ -264,6 +266,67 @@ def workers(known: Mapping[str, Worker], now: float, slots: Mapping[str, int] | 
         {"host": host, "slots": max(worker.slots, (slots or {}).get(host, 0)), "alive": worker.alive_at(now)}
         for host, worker in known.items()
     ]
+
+
+def queues(snapshot: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    """Return the counts of an X-ray's queues as a part of the film: messages that wait, and those taken but not confirmed."""
+    counts = {
+        queue["name"]: {"waiting": queue["waiting"], "unacked": queue["unacked"] or 0}
+        for queue in snapshot["queues"]
+        if queue["kind"] == "tasks"
+    }
+    for taken in snapshot["unacked"]:
+        counts.setdefault(taken["message"]["queue"], {"waiting": 0, "unacked": 0})["unacked"] += 1
+    return counts
+
+
+def xray_table(snapshot: Mapping[str, Any], text: str = "") -> dict[str, Any]:
+    """Return an X-ray (its JSON, and its words) as a part of the film: a row for each thing that was found."""
+    rows = []
+    for queue in snapshot["queues"]:
+        holds = f"{queue['waiting']} waiting"
+        if queue["kind"] == "tasks":
+            rows.append([queue["name"], "queue", _with_labels(holds, queue["messages"]), ""])
+        else:
+            rows.append([queue["name"], "replies", holds, ""])
+    if snapshot["unacked"]:
+        held = [taken["message"] for taken in snapshot["unacked"]]
+        rows.append(["unacked", "hash", _with_labels(f"{len(held)} taken, not confirmed", held), ""])
+    for stored in snapshot["results"]:
+        value = stored["problem"] or stored["state"] + (f" = {stored['value']}" if stored["state"] == "SUCCESS" else f" {stored['value']}")
+        rows.append([stored["call"] or f"result of {stored['id'][:8]}…", "result", value, _time_left(stored["ttl"])])
+    for group in snapshot["groups"]:
+        gate = group["gate"]
+        counted = "" if gate["counted"] is None else f"{gate['counted']} of {gate['size'] or '?'} counted, "
+        rows.append(
+            [
+                f"group {group['id'][:8]}…",
+                "gate",
+                counted + gate["state"],
+                _time_left(max((key[2] or 0 for key in group["keys"]), default=0)),
+            ]
+        )
+    for other in snapshot["others"]:
+        rows.append([other["name"], other["type"], other["meaning"] or f"{other['size']} inside", _time_left(other["ttl"])])
+    bound = len(snapshot["bindings"])
+    if bound:
+        rows.append(["bindings", "sets", f"{bound} ways from an exchange to a queue", ""])
+    for kind, number in (snapshot["of"] or {}).items():
+        rows.append([f"… {kind}", "", f"not all are shown: there are {number}", ""])
+    columns = ["key", "type", "holds", "time to live"]
+    return {"columns": columns, "shares": [0.3, 0.1, 0.46, 0.14], "rows": rows, "text": text}
+
+
+def _with_labels(holds: str, messages: Iterable[Mapping[str, Any]]) -> str:
+    labels = [message["label"] for message in messages][:5]
+    return f"{holds}: {', '.join(labels)}" if labels else holds
+
+
+def _time_left(ttl: float | None) -> str:
+    if not ttl:
+        return "for ever" if ttl is None else ""
+    hours, minutes = divmod(round(ttl) // 60, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes else f"{round(ttl)} s"
 
 
 def never_ran(graph: Mapping[str, Any], states: Mapping[str, str]) -> set[str]:

@@ -88,6 +88,8 @@ def text(film: Mapping[str, Any], view: str) -> str:
     """Return what a view says as sentences, one for each task, without ids and times."""
     if view == "xray":
         rows = (film["xray"] or {}).get("rows", [])
+        if words := (film["xray"] or {}).get("text"):
+            return str(words)
         return "\n".join(" · ".join(cell for cell in row if isinstance(cell, str) and cell) for row in rows) or "no X-ray was taken"
     if view == "witnesses":
         lines = [_testimony(task) for task in film["tasks"]]
@@ -138,6 +140,9 @@ def to_figure(film: Mapping[str, Any], theme: str = "light") -> "Figure":
 
 
 def _shortened(film: Mapping[str, Any], view: str) -> Mapping[str, Any]:
+    if view == "xray" and film["xray"] and len(film["xray"]["rows"]) > ROWS:
+        rows = film["xray"]["rows"]
+        return {**film, "xray": {**film["xray"], "rows": [*rows[:ROWS], [f"showing {ROWS} of {len(rows)} rows", "", "", ""]]}}
     if view not in ("lanes", "witnesses") or max(len(film["tasks"]), len(film["lanes"])) <= ROWS:
         return film
     lanes = [lane for lane in film["lanes"] if lane["row"] < ROWS]

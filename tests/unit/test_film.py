@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from taskscope import film as film_module
 from taskscope.film import Camera, Film, film, never_ran
 from taskscope.history import History, Task, sentence
 from taskscope.moment import moment, nest
 from taskscope.observation import Observation
+from taskscope.scenes import scene
 from tests.unit import films
 from tests.unit.films import ORIGIN, lane, task
 
@@ -156,3 +158,40 @@ def test_a_recorded_run_shows_at_its_end_what_the_history_says(path: Path) -> No
     for entry in nest(shown):
         here = moment(entry, shown["now"])
         assert (here.state if here else "PENDING") == tasks[entry["id"]].state
+
+
+def _snapshot() -> dict[str, Any]:
+    message = {"label": "add(2, 3)", "queue": "celery"}
+    return {
+        "queues": [{"name": "celery", "waiting": 2, "unacked": None, "kind": "tasks", "messages": [message]}],
+        "unacked": [{"message": message, "at": 1.0}],
+        "results": [{"id": "9229f3ab-33", "state": "SUCCESS", "value": "5", "call": "", "ttl": 86399.0, "problem": ""}],
+        "groups": [{"id": "g" * 20, "gate": {"counted": 2, "size": 3, "state": "counting"}, "keys": [["k.j", "", 86400.0]]}],
+        "others": [{"name": "mine", "type": "string", "size": 3, "ttl": None, "meaning": ""}],
+        "bindings": [{}],
+        "of": {"results": 700},
+    }
+
+
+def test_an_xray_is_a_table() -> None:
+    rows = film_module.xray_table(_snapshot())["rows"]
+    assert rows[0] == ["celery", "queue", "2 waiting: add(2, 3)", ""]
+    assert ["result of 9229f3ab…", "result", "SUCCESS = 5", "23 h 59 min"] in rows
+    assert ["group gggggggg…", "gate", "2 of 3 counted, counting", "24 h 0 min"] in rows
+    assert ["mine", "string", "3 inside", "for ever"] in rows
+    assert rows[-1][2] == "not all are shown: there are 700"
+    assert film_module.queues(_snapshot()) == {"celery": {"waiting": 2, "unacked": 1}}
+
+
+def test_the_gate_shows_what_the_backend_counted() -> None:
+    camera = Camera()
+    camera.plan(films.chord_plan())
+    camera.take(films.chord_tasks())
+    for counted, at in ((None, 0.1), (1, 0.5), (1, 0.6), (3, 1.0)):
+        camera.count("g", counted, ORIGIN + at)
+    (gate,) = camera.film()["graphs"][0]["gates"]
+    assert gate["counts"] == [[0.5, 1], [1.0, 3]]
+    texts = {
+        t: [item["text"] for item in scene(camera.film(), "graph", t, 700)["items"] if "gated" in item["key"]] for t in (0.2, 0.7, 1.4)
+    }
+    assert texts == {0.2: ["gate (0/3)"], 0.7: ["gate 1/3"], 1.4: ["gate 3/3"]}

@@ -109,7 +109,7 @@ def test_a_long_chain_needs_no_recursion() -> None:
 @given(st.integers(1, 8), st.data())
 def test_one_more_unplanned_task_moves_nothing(number: int, data: st.DataObject) -> None:
     parents = ["n0", "n3", "n4"]
-    extra = []
+    extra: list[dict[str, str]] = []
     for index in range(number):
         extra.append(
             {
