@@ -1,18 +1,16 @@
 """The film: what drawing needs of the history, as plain JSON; stills.py and the live view read the same one."""
 
-import re
 from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from taskscope import layout
-from taskscope.history import Lane, Task
+from taskscope.history import Lane, Task, Worker, label, sentence
 from taskscope.layout import Rows, Shelf
-from taskscope.states import ENDS
+from taskscope.states import CALLED_OFF, ENDS
 
 Film = dict[str, Any]
 
-_PAIR = re.compile(r"'(\w+)': ")
 _LETTER = {"observed": "o", "inferred": "i", "contradicted": "c"}
 _PARTS = ("workers", "queues", "notes", "xray")
 
@@ -46,7 +44,7 @@ class Camera:
         self._ended: deque[str] = deque()
         self._rows = Rows()
         self._shelves: dict[tuple[str, str], Shelf] = {}
-        self._held: dict[tuple[str, int, int], list[tuple[Shelf, int] | None]] = {}
+        self._stays: dict[tuple[str, int, int], list[_Stay | None]] = {}
         self._plans: list[Mapping[str, Any]] = []
         self._planned: set[str] = set()
         self._counts: dict[str, list[list[float]]] = {}
@@ -65,10 +63,12 @@ class Camera:
                 self._entries[node["id"]] = _ghost(node, len(self._entries))
         self._graphs_changed = True
 
-    def count(self, box: str, counted: int, at: float) -> None:
-        """Note what the backend's own counter of a chord says: so many of its header have been counted in."""
-        self._counts.setdefault(box, []).append([self._seconds(at), counted])
-        self._graphs_changed = True
+    def count(self, box: str, counted: int | None, at: float) -> None:
+        """Note what the backend's own counter of a chord says: so many of its header have been counted in, if it says so."""
+        counts = self._counts.setdefault(box, [])
+        if counted is not None and (not counts or counts[-1][1] != counted):
+            counts.append([self._seconds(at), counted])
+            self._graphs_changed = True
 
     def take(
         self, tasks: Iterable[Task], *, now: float | None = None, commands: Iterable[tuple[float, str]] = (), **parts: Any
@@ -77,7 +77,12 @@ class Camera:
         upserts = [change for task in tasks if (change := self._upsert(task))]
         drops = self._drop()
         self._now = max(self._now, self._seconds(now) if now is not None else self._last(upserts))
-        changes: dict[str, Any] = {"now": self._now, "origin": self.origin, "of": len(self._entries) + len(self._dropped), "upserts": upserts}
+        changes: dict[str, Any] = {
+            "now": self._now,
+            "origin": self.origin,
+            "of": len(self._entries) + len(self._dropped),
+            "upserts": upserts,
+        }
         if drops:
             changes["drops"] = drops
         fresh = [[self._seconds(at), text] for at, text in commands]
@@ -197,21 +202,20 @@ class Camera:
         """Return the lane's cells in its queue, in the worker's bag and among the results; -1 where it never was."""
         times: dict[str, float] = {}
         for mark in lane.marks:
-            times.setdefault("END" if mark.state in ENDS else mark.state, mark.at)
+            times.setdefault("END" if mark.state in ENDS | CALLED_OFF else mark.state, mark.at)
         began = next((times[name] for name in ("STARTED", "RETRY", "END") if name in times), None)
         stays = [
             (("queue", task.queue), times.get("PENDING"), times.get("RECEIVED", began)),
             (("bag", lane.host), times.get("RECEIVED"), began),
             (("end", ""), times.get("END"), None),
         ]
-        held = self._held.setdefault((task.id, lane.attempt, lane.delivery), [None, None, None])
+        mine = self._stays.setdefault((task.id, lane.attempt, lane.delivery), [None, None, None])
         for place, (key, begin, end) in enumerate(stays):
-            if begin is not None and held[place] is None:
-                shelf = self._shelves.setdefault(key, Shelf())
-                held[place] = (shelf, shelf.take(begin))
-            if end is not None and (holding := held[place]):
-                holding[0].leave(holding[1], end)
-        return [holding[1] if holding else -1 for holding in held]
+            if begin is not None and mine[place] is None:
+                mine[place] = _Stay(self._shelves.setdefault(key, Shelf()), begin)
+            if end is not None and (stay := mine[place]):
+                stay.end(end)
+        return [stay.cell if stay else -1 for stay in mine]
 
     def _drop(self) -> list[str]:
         drops = []
@@ -220,9 +224,9 @@ class Camera:
             drops.append(entry["id"])
             self._rows.leave([lane["row"] for lane in entry["lanes"]])
             for lane in entry["lanes"]:
-                for holding in self._held.pop((entry["id"], *_key(lane)), ()):
-                    if holding:
-                        holding[0].leave(holding[1], (self.origin or 0) + self._now)
+                for stay in self._stays.pop((entry["id"], *_key(lane)), ()):
+                    if stay:
+                        stay.end((self.origin or 0) + self._now)
         self._dropped.update(drops)
         return drops
 
@@ -243,18 +247,86 @@ class Camera:
         return self._graphs
 
 
-def label(task: Task) -> str:
-    """Return a task as a call: the short name with its arguments, such as add(2, 3)."""
-    args = task.args.strip()
-    if args.startswith("(") and args.endswith(")"):
-        args = args[1:-1].rstrip(",")
-    kwargs = _PAIR.sub(r"\1=", task.kwargs.strip().removeprefix("{").removesuffix("}"))
-    return f"{short(task)}({', '.join(part for part in (args, kwargs) if part)})"
+class _Stay:
+    """Somebody in a cell, who leaves it once."""
+
+    def __init__(self, shelf: Shelf, begin: float) -> None:
+        self._shelf: Shelf | None = shelf
+        self.cell = shelf.take(begin)
+
+    def end(self, at: float) -> None:
+        if self._shelf:
+            self._shelf.leave(self.cell, at)
+            self._shelf = None
 
 
-def short(task: Task) -> str:
-    """Return the last part of a task's name, or the beginning of its id."""
-    return task.name.rpartition(".")[2] or task.id[:8]
+def workers(known: Mapping[str, Worker], now: float, slots: Mapping[str, int] | None = None) -> list[dict[str, Any]]:
+    """Return a history's workers as a part of the film; `slots` tells what is known of their pools from elsewhere."""
+    return [
+        {"host": host, "slots": max(worker.slots, (slots or {}).get(host, 0)), "alive": worker.alive_at(now)}
+        for host, worker in known.items()
+    ]
+
+
+def queues(snapshot: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    """Return the counts of an X-ray's queues as a part of the film: messages that wait, and those taken but not confirmed."""
+    counts = {
+        queue["name"]: {"waiting": queue["waiting"], "unacked": queue["unacked"] or 0}
+        for queue in snapshot["queues"]
+        if queue["kind"] == "tasks"
+    }
+    for taken in snapshot["unacked"]:
+        counts.setdefault(taken["message"]["queue"], {"waiting": 0, "unacked": 0})["unacked"] += 1
+    return counts
+
+
+def xray_table(snapshot: Mapping[str, Any], text: str = "") -> dict[str, Any]:
+    """Return an X-ray (its JSON, and its words) as a part of the film: a row for each thing that was found."""
+    rows = []
+    for queue in snapshot["queues"]:
+        holds = f"{queue['waiting']} waiting"
+        if queue["kind"] == "tasks":
+            rows.append([queue["name"], "queue", _with_labels(holds, queue["messages"]), ""])
+        else:
+            rows.append([queue["name"], "replies", holds, ""])
+    if snapshot["unacked"]:
+        held = [taken["message"] for taken in snapshot["unacked"]]
+        rows.append(["unacked", "hash", _with_labels(f"{len(held)} taken, not confirmed", held), ""])
+    for stored in snapshot["results"]:
+        value = stored["problem"] or stored["state"] + (f" = {stored['value']}" if stored["state"] == "SUCCESS" else f" {stored['value']}")
+        rows.append([stored["call"] or f"result of {stored['id'][:8]}…", "result", value, _time_left(stored["ttl"])])
+    for group in snapshot["groups"]:
+        gate = group["gate"]
+        counted = "" if gate["counted"] is None else f"{gate['counted']} of {gate['size'] or '?'} counted, "
+        rows.append(
+            [
+                f"group {group['id'][:8]}…",
+                "gate",
+                counted + gate["state"],
+                _time_left(max((key[2] or 0 for key in group["keys"]), default=0)),
+            ]
+        )
+    for other in snapshot["others"]:
+        rows.append([other["name"], other["type"], other["meaning"] or f"{other['size']} inside", _time_left(other["ttl"])])
+    bound = len(snapshot["bindings"])
+    if bound:
+        rows.append(["bindings", "sets", f"{bound} ways from an exchange to a queue", ""])
+    for kind, number in (snapshot["of"] or {}).items():
+        rows.append([f"… {kind}", "", f"not all are shown: there are {number}", ""])
+    columns = ["key", "type", "holds", "time to live"]
+    return {"columns": columns, "shares": [0.3, 0.1, 0.46, 0.14], "rows": rows, "text": text}
+
+
+def _with_labels(holds: str, messages: Iterable[Mapping[str, Any]]) -> str:
+    labels = [message["label"] for message in messages][:5]
+    return f"{holds}: {', '.join(labels)}" if labels else holds
+
+
+def _time_left(ttl: float | None) -> str:
+    if not ttl:
+        return "for ever" if ttl is None else ""
+    hours, minutes = divmod(round(ttl) // 60, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes else f"{round(ttl)} s"
 
 
 def never_ran(graph: Mapping[str, Any], states: Mapping[str, str]) -> set[str]:
@@ -275,23 +347,21 @@ def _waits_for(graph: Mapping[str, Any], name: str) -> list[tuple[str, str]]:
     return gates + [(edge["source"], edge["kind"]) for edge in graph["edges"] if edge["target"] == name]
 
 
-def sentence(task: Task) -> str:  # until the fold has landed
-    steps: list[str] = []
-    for lane in task.lanes:
-        for mark in lane.marks:
-            if not (steps and (steps[-1].strip("()") == mark.state or (steps[-1] == "RETRY" and mark.state == "PENDING"))):
-                steps.append(f"({mark.state})" if mark.evidence == "inferred" else mark.state)
-    result = f" = {task.result}" if task.state == "SUCCESS" else f" {task.result}" if task.result else ""
-    return f"{label(task)}: {' → '.join(steps)}{result}"
-
-
 def _ghost(node: Mapping[str, Any], row: int) -> dict[str, Any]:
     empty = dict.fromkeys(("queue", "parent", "group", "state", "result"), "")
-    text = node.get("label") or node["name"].rpartition(".")[2]
+    text = node["label"] or node["name"].rpartition(".")[2]
     return {
-        **empty, "id": node["id"], "name": node["name"], "label": text, "planned": True, "evidence": "observed",
-        "sentence": text, "said": {}, "row": row, "lanes": [],
-    }  # fmt: skip
+        **empty,
+        "id": node["id"],
+        "name": node["name"],
+        "label": text,
+        "planned": True,
+        "evidence": "observed",
+        "sentence": text,
+        "said": {},
+        "row": row,
+        "lanes": [],
+    }
 
 
 def _renamed(plan: Mapping[str, Any], old: str, new: str) -> dict[str, Any]:

@@ -32,9 +32,8 @@ class Shelf:
 
     def leave(self, cell: int, end: float) -> None:
         """Give the cell back as of `end`."""
-        if self._until[cell] == inf:
-            self._until[cell] = end
-            heappush(self._left, (end, cell))
+        self._until[cell] = end
+        heappush(self._left, (end, cell))
 
 
 class Rows:
@@ -140,7 +139,9 @@ class _Packing:
         placed: list[tuple[int, int, float, float]] = []  # x0, x1, top, bottom
         moved: list[tuple[float, dict[str, float], list[int]]] = []
         for x0, x1, height, inner, boxes in self._children(box):
-            wanted = [centres_of[source] + shift for shift, centres_of, _ in moved for source in self._sources(inner) if source in centres_of]
+            wanted = [
+                centres_of[source] + shift for shift, centres_of, _ in moved for source in self._sources(inner) if source in centres_of
+            ]
             top = _free_top(placed, x0, x1, height, sum(wanted) / len(wanted) - height / 2 if wanted else None)
             placed.append((x0, x1, top, top + height))
             moved.append((top, inner, boxes))
@@ -206,13 +207,24 @@ def _add_unplanned(
     below: dict[int, int] = defaultdict(int)
     for node in unplanned:
         layer = layers[node["id"]] = 1 + layers.get(node["parent"], -1)
-        nodes.append({"id": node["id"], "name": node["name"], "label": node["label"], "kind": "unplanned", "x": layer, "y": bottom + 0.75 + below[layer]})
+        nodes.append(
+            {
+                "id": node["id"],
+                "name": node["name"],
+                "label": node["label"],
+                "kind": "unplanned",
+                "x": layer,
+                "y": bottom + 0.75 + below[layer],
+            }
+        )
         below[layer] += 1
         if node["parent"] in layers:
             edges.append({"source": node["parent"], "target": node["id"], "kind": "unplanned"})
 
 
-def _gates(edges: Sequence[Mapping[str, Any]], boxes: Sequence[Mapping[str, Any]], nodes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _gates(
+    edges: Sequence[Mapping[str, Any]], boxes: Sequence[Mapping[str, Any]], nodes: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
     """Return a gate for every barrier: who is counted in, and what it lets go."""
     by_id = {node["id"]: node for node in nodes}
     targets: dict[str, list[str]] = defaultdict(list)
@@ -230,7 +242,10 @@ def _gates(edges: Sequence[Mapping[str, Any]], boxes: Sequence[Mapping[str, Any]
 
 
 def _drawn(
-    edges: Sequence[dict[str, Any]], nodes: Sequence[Mapping[str, Any]], boxes: Sequence[Mapping[str, Any]], gates: Sequence[Mapping[str, Any]]
+    edges: Sequence[dict[str, Any]],
+    nodes: Sequence[Mapping[str, Any]],
+    boxes: Sequence[Mapping[str, Any]],
+    gates: Sequence[Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
     """Return the lines to draw: through the gates, and to (or from) the box instead of each glyph in a grid, once each."""
     small = {node["id"]: f"box {boxes[node['box']]['id']}" for node in nodes if "small" in node and node.get("box") is not None}

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from math import floor
 from typing import Any, NamedTuple
 
-from taskscope.states import STATES
+from taskscope.states import CALLED_OFF, STATES
 
 
 class Moment(NamedTuple):
@@ -30,7 +30,12 @@ def nest(film: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def rank(state: str) -> int:
     """Return how far a state is on the way; a custom one counts as STARTED."""
-    return STATES[state].rank if state in STATES else STATES["STARTED"].rank
+    return STATES[look(state)].rank
+
+
+def look(state: str) -> str:
+    """Return the state as which a state is drawn."""
+    return state if state in STATES else "REVOKED" if state in CALLED_OFF else "STARTED"
 
 
 def moment(task: Mapping[str, Any], t: float) -> Moment | None:
@@ -48,7 +53,7 @@ def moment(task: Mapping[str, Any], t: float) -> Moment | None:
     if lead and lead[0] is not last[0]:
         if rank(lead[1][0]) == 2 and last[0]["attempt"] > lead[0]["attempt"]:
             last = lead  # the next attempt is published before this one has ended
-        elif lead[1][0] == "RETRY":
+        elif lead[1][0] == "RETRY":  # and the next one has not started
             place, cell = _place(last[1][0], last[0])
             return Moment("RETRY", lead[1][1], lead[1][2], place, cell, last[0])
     return Moment(last[1][0], last[1][1], last[1][2], *_place(last[1][0], last[0]), last[0])

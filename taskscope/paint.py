@@ -76,7 +76,7 @@ def style(kind: str, colours: dict[str, str]) -> dict[str, str]:
 
 
 def colours(theme: str) -> dict[str, str]:
-    """Return every colour of a theme by its role: bg, ink, ... and for each state its colour, its outline (.edge) and what is written on it (.on)."""
+    """Return every colour of a theme by its role: bg, ink, ..., and for each state its own, its outline's (.edge) and its glyph's (.on)."""
     roles = {name: getattr(THEMES[theme], name) for name in Theme.__slots__}
     for name, state in STATES.items():
         colour: str = getattr(state, theme)

@@ -1,11 +1,12 @@
 """The six pictures as plain lists of shapes, at one moment and one width; stage/scenes.mjs draws the same, and a test compares them."""
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from math import floor
 from typing import Any
 
 from taskscope.film import never_ran
-from taskscope.moment import Moment, axis, duration, extent, fit, horizon, moment, nest, plain, rank, tick
+from taskscope.moment import Moment, axis, duration, extent, fit, horizon, look, moment, nest, plain, rank, tick
 from taskscope.states import ENDS, STATES
 
 Item = dict[str, Any]
@@ -46,7 +47,9 @@ class Board:
 
     def path(self, key: str, kind: str, *points: float | str) -> None:
         """Draw a path."""
-        self.items.append({"tag": "path", "key": key, "cls": kind, "d": " ".join(p if isinstance(p, str) else plain(_r(p)) for p in points)})
+        self.items.append(
+            {"tag": "path", "key": key, "cls": kind, "d": " ".join(p if isinstance(p, str) else plain(_r(p)) for p in points)}
+        )
 
     def text(self, key: str, kind: str, x: float, y: float, text: str, width: float = 0, anchor: str = "start") -> None:
         """Write a text, cut to a width if there is one."""
@@ -60,13 +63,23 @@ class Board:
         self.items.append({"tag": "disc", "key": key, "cls": kind, "x": _r(x), "y": _r(y), "r": r, "state": state, **more})
 
 
-def _token(board: Board, task: Mapping[str, Any], here: Moment | None, x: float, y: float, r: float, t: float, *, label: float = 0, text: str = "") -> None:
+def _token(
+    board: Board, task: Mapping[str, Any], here: Moment | None, x: float, y: float, r: float, t: float, *, label: float = 0, text: str = ""
+) -> None:
     kind = ("ghost" if here is None else "inferred" if here.evidence == "i" else "") + ("" if task["planned"] else " double")
     shown = fit(text or task["label"], label - r - 6, 12) if label else ""
     board.disc(
-        f"token {task['id']}", x, y, r, here.state if here else "PENDING", kind.strip(),
-        uuid=task["id"], attempt=here.lane["attempt"] if here else 0, label=shown, name=spoken(task, here, t),
-    )  # fmt: skip
+        f"token {task['id']}",
+        x,
+        y,
+        r,
+        here.state if here else "PENDING",
+        kind.strip(),
+        uuid=task["id"],
+        attempt=here.lane["attempt"] if here else 0,
+        label=shown,
+        name=spoken(task, here, t),
+    )
 
 
 def spoken(task: Mapping[str, Any], here: Moment | None, t: float) -> str:
@@ -126,7 +139,9 @@ def _stage(board: Board, film: Mapping[str, Any], tasks: Sequence[dict[str, Any]
     ghosts = [task["id"] for task in tasks if task["id"] in planned]
     lanes = [lane for task in tasks for lane in task["lanes"]]
     queues = _first_seen([task["queue"] for task in tasks if task["lanes"]], [""])
-    hosts = _first_seen([worker["host"] for worker in film["workers"]] + [lane["host"] for lane in lanes if lane["cells"][1] >= 0 or lane["slot"]], [""])
+    hosts = _first_seen(
+        [worker["host"] for worker in film["workers"]] + [lane["host"] for lane in lanes if lane["cells"][1] >= 0 or lane["slot"]], [""]
+    )
 
     def cells(place: int, top: float, needed: int) -> _Cells:
         return _Cells(lefts[place] + 10, top, widths[place] - 20, needed, many)
@@ -135,7 +150,9 @@ def _stage(board: Board, film: Mapping[str, Any], tasks: Sequence[dict[str, Any]
     areas: dict[tuple[str, str], _Cells] = {("notebook", ""): cells(0, 64, len(ghosts))}
     y = 30.0
     for queue in queues:
-        areas["queue", queue] = area = cells(1, y + 34, _most(lane["cells"][0] for task in tasks if task["queue"] == queue for lane in task["lanes"]))
+        areas["queue", queue] = area = cells(
+            1, y + 34, _most(lane["cells"][0] for task in tasks if task["queue"] == queue for lane in task["lanes"])
+        )
         y += 34 + area.height + 14
     bottom = y + 6
     areas["end", ""] = cells(3, 46, _most(lane["cells"][2] for lane in lanes))
@@ -151,13 +168,14 @@ def _stage(board: Board, film: Mapping[str, Any], tasks: Sequence[dict[str, Any]
             y += 26
         y += 6
     height = max(150, bottom, y + 14, *[area.y + area.height + 16 for (place, _), area in areas.items() if place in ("notebook", "end")])
-    for place, title in enumerate(("your notebook", "broker", "", "result backend")):
+    narrow = board.width < 640
+    for number, title in enumerate(("notebook", "broker", "", "results") if narrow else ("your notebook", "broker", "", "result backend")):
         if title:
-            board.rect(f"place {place}", "place", lefts[place], 1, widths[place], height, 8)
-            board.text(f"title {place}", "title", lefts[place] + 10, 20, title, widths[place] - 20)
-        if place:
-            x, y = lefts[place] - gap + 4, 17.0
-            board.path(f"arrow {place}", "arrow", "M", x, y, "H", x + gap - 9, "m", -4.0, -4.0, "l", 4.0, 4.0, "l", -4.0, 4.0)
+            board.rect(f"place {number}", "place", lefts[number], 1, widths[number], height, 8)
+            board.text(f"title {number}", "title", lefts[number] + 10, 20, title, widths[number] - 20)
+        if number:
+            x, y = lefts[number] - gap + 4, 17.0
+            board.path(f"arrow {number}", "arrow", "M", x, y, "H", x + gap - 9, "m", -4.0, -4.0, "l", 4.0, 4.0, "l", -4.0, 4.0)
     board.height = height + 2
 
     states: list[Moment | None] = [moment(task, t) for task in tasks]
@@ -179,9 +197,16 @@ def _stage(board: Board, film: Mapping[str, Any], tasks: Sequence[dict[str, Any]
 
 
 def _sections(
-    board: Board, film: Mapping[str, Any], areas: Mapping[tuple[str, str], _Cells], slots: Mapping[tuple[str, int], tuple[float, float]],
-    hosts: Sequence[str], lefts: Sequence[float], widths: Sequence[float], height: float, t: float,
-) -> dict[tuple[str, str], float]:  # fmt: skip
+    board: Board,
+    film: Mapping[str, Any],
+    areas: Mapping[tuple[str, str], _Cells],
+    slots: Mapping[tuple[str, int], tuple[float, float]],
+    hosts: Sequence[str],
+    lefts: Sequence[float],
+    widths: Sequence[float],
+    height: float,
+    t: float,
+) -> dict[tuple[str, str], float]:
     """Draw the frames of queues and workers; return where the count of each is written."""
     counts = {}
     for (place, name), area in areas.items():
@@ -194,19 +219,26 @@ def _sections(
             end = next((areas["bag", other].y - 46 for other in hosts[hosts.index(name) + 1 :]), height)
             alive = next((worker["alive"] for worker in film["workers"] if worker["host"] == name), True)
             board.rect(f"worker {name}", "place", lefts[2], area.y - 45, widths[2], end - area.y + 45 - (6 if end < height else 0), 8)
-            title = (f"worker {name}" if name else "worker") + ("" if alive else " (gone)")
+            title = (f"worker {name}" if name and board.width >= 640 else name or "worker") + ("" if alive else " (gone)")
             board.text(f"host {name}", "title", area.x, area.y - 26, title, area.width)
         counts[place, name] = area.y - 6 if place == "queue" else area.y - 8
     for (host, slot), (x, y) in slots.items():
         board.rect(f"slot {host} {slot}", "slot", x, y, widths[2] - 16, 23, 6)
-        board.text(f"name {host} {slot}", "faint", x + 6, y + 15.5, f"slot {slot}" if slot else "slot ?")
+        name = str(slot or "?")
+        board.text(f"name {host} {slot}", "faint", x + 6, y + 15.5, name if board.width < 640 else f"slot {name}")
     return counts
 
 
 def _tokens(
-    board: Board, tasks: Sequence[dict[str, Any]], states: Sequence[Moment | None], areas: Mapping[tuple[str, str], _Cells],
-    slots: Mapping[tuple[str, int], tuple[float, float]], ghosts: Sequence[str], width: float, t: float,
-) -> int:  # fmt: skip
+    board: Board,
+    tasks: Sequence[dict[str, Any]],
+    states: Sequence[Moment | None],
+    areas: Mapping[tuple[str, str], _Cells],
+    slots: Mapping[tuple[str, int], tuple[float, float]],
+    ghosts: Sequence[str],
+    width: float,
+    t: float,
+) -> int:
     running = 0
     for task, here in zip(tasks, states, strict=True):
         if here is None:
@@ -216,7 +248,8 @@ def _tokens(
         lane = here.lane
         if here.place == "slot" and (lane["host"], here.cell) in slots:
             x, y = slots[lane["host"], here.cell]
-            _token(board, task, here, x + 55, y + 11.5, 8, t, label=width - 16 - 55 - 46)
+            indent = 30 if board.width < 640 else 55
+            _token(board, task, here, x + indent, y + 11.5, 8, t, label=width - 16 - indent - 46)
             board.text(f"time {task['id']}", "faint", x + width - 22, y + 15.5, duration(t - here.since), 46, "end")
             if here.state != "RETRY":
                 board.path(f"run {task['id']}", "run", "M", x + 5, y + 22.0, "H", x + width - 21)
@@ -286,10 +319,14 @@ def _lanes(board: Board, film: Mapping[str, Any], tasks: Sequence[dict[str, Any]
         board.path("now", "now", "M", at(t), 18.0, "V", board.height - 4)
 
 
-def _lane_row(board: Board, task: Mapping[str, Any], lane: Mapping[str, Any], t: float, at: Callable[[float], float], left: float, top: float) -> None:
+def _lane_row(
+    board: Board, task: Mapping[str, Any], lane: Mapping[str, Any], t: float, at: Callable[[float], float], left: float, top: float
+) -> None:
     key = f"{task['id']} {lane['attempt']} {lane['delivery']}"
     middle = top + 13
-    extra = (f"attempt {lane['attempt'] + 1}" if lane["attempt"] else "") or (f"delivery {lane['delivery'] + 1}" if lane["delivery"] else "")
+    extra = (f"attempt {lane['attempt'] + 1}" if lane["attempt"] else "") or (
+        f"delivery {lane['delivery'] + 1}" if lane["delivery"] else ""
+    )
     room = left - 16 - (extent(extra, 11) + 8 if extra else 0)
     shown = [mark for mark in lane["marks"] if mark[1] <= t]
     board.text(f"label {key}", "text" if shown else "faint", 4, middle + 4, task["label"], room)
@@ -297,7 +334,9 @@ def _lane_row(board: Board, task: Mapping[str, Any], lane: Mapping[str, Any], t:
         board.text(f"extra {key}", "faint", left - 10, middle + 4, extra, 0, "end")
     for number, (kind, begin, finish) in enumerate(lane["spans"]):
         if begin <= t:
-            _span(board, f"{key} {number}", kind, at(begin), at(t if finish is None else min(finish, t)), middle, t - begin if finish is None or finish > t else finish - begin)
+            open_ = finish is None or finish > t
+            inside = [at(mark[1]) for mark in shown]
+            _span(board, f"{key} {number}", kind, at(begin), at(t if open_ else finish), middle, (t if open_ else finish) - begin, inside)
     for number, mark in enumerate(lane["marks"]):
         if mark[1] <= t:
             state, when, evidence, note = mark
@@ -305,16 +344,25 @@ def _lane_row(board: Board, task: Mapping[str, Any], lane: Mapping[str, Any], t:
             kind = ("big" if big else "small") + (" inferred" if evidence == "i" else " contradicted" if evidence == "c" else "")
             name = f"{task['label']}, attempt {lane['attempt'] + 1}, {state} after {duration(when)}" + (f", {note}" if note else "")
             board.disc(
-                f"mark {key} {number}", at(when), middle, 8 if big else 4.5, state, kind,
-                uuid=task["id"], attempt=lane["attempt"], label="", name=name, mark=evidence,
-            )  # fmt: skip
+                f"mark {key} {number}",
+                at(when),
+                middle,
+                8 if big else 4.5,
+                state,
+                kind,
+                uuid=task["id"],
+                attempt=lane["attempt"],
+                label="",
+                name=name,
+                mark=evidence,
+            )
     if shown and shown[-1][0] in ENDS:
         x = at(max(mark[1] for mark in shown)) + 13
         text = f"= {task['result']}" if shown[-1][0] == "SUCCESS" and task["result"] else task["result"] or shown[-1][0]
         board.text(f"result {key}", "faint", x, middle + 4, text, max(board.width - x - 2, 1))
 
 
-def _span(board: Board, key: str, kind: str, x0: float, x1: float, middle: float, seconds: float) -> None:
+def _span(board: Board, key: str, kind: str, x0: float, x1: float, middle: float, seconds: float, marks: Sequence[float]) -> None:
     width, text = x1 - x0, duration(seconds)
     size = extent(text, 10)
     if kind == "waiting":
@@ -323,8 +371,10 @@ def _span(board: Board, key: str, kind: str, x0: float, x1: float, middle: float
         board.rect(f"span {key}", "reserved", x0, middle - 3.5, width, 7)
     elif kind == "running":
         board.rect(f"span {key}", "running", x0, middle - 8, max(width, 1), 16, 2)
-        if width > size + 24:
-            board.text(f"time {key}", "bright", x1 - 12, middle + 3.5, text, 0, "end")
+        for right in (x1 - 12, x0 + size + 10):  # at the end, or else at the beginning, if no mark lies there
+            if width > size + 24 and not any(right - size - 6 < x < right + 6 for x in marks):
+                board.text(f"time {key}", "bright", right, middle + 3.5, text, 0, "end")
+                break
     elif kind == "backoff":
         board.rect(f"span {key}", "backoff", x0, middle - 5, width, 10)
         d: list[float | str] = []
@@ -348,9 +398,15 @@ def _slots(film: Mapping[str, Any], tasks: Sequence[dict[str, Any]]) -> list[tup
 
 
 def _slot_rows(
-    board: Board, tasks: Sequence[dict[str, Any]], slots: Sequence[tuple[str, int]], t: float, at: Callable[[float], float],
-    left: float, top: float, pitch: float,
-) -> None:  # fmt: skip
+    board: Board,
+    tasks: Sequence[dict[str, Any]],
+    slots: Sequence[tuple[str, int]],
+    t: float,
+    at: Callable[[float], float],
+    left: float,
+    top: float,
+    pitch: float,
+) -> None:
     busy: dict[tuple[str, int], list[tuple[float, float]]] = {slot: [] for slot in slots}
     work = []
     for task in tasks:
@@ -384,9 +440,17 @@ def _slot_rows(
         name = f"{task['label']}, attempt {lane['attempt'] + 1}, {last[0]}, ran {duration(stop - begin)}, slot {lane['slot'] or '?'}"
         big = rank(last[0]) >= 3
         board.disc(
-            f"mark {key}", at(stop if big else begin), middle, 7 if big else 4.5, last[0], "big" if big else "small",
-            uuid=task["id"], attempt=lane["attempt"], label="", name=name,
-        )  # fmt: skip
+            f"mark {key}",
+            at(stop if big else begin),
+            middle,
+            7 if big else 4.5,
+            last[0],
+            "big" if big else "small",
+            uuid=task["id"],
+            attempt=lane["attempt"],
+            label="",
+            name=name,
+        )
 
 
 # ---------------------------------------------------------------------------------------------------------------- graph
@@ -448,9 +512,13 @@ def _one_graph(board: Board, graph: Mapping[str, Any], by_id: Mapping[str, Any],
 
 
 def _edge(
-    board: Board, prefix: str, edge: Mapping[str, Any], spots: Mapping[str, tuple[float, float, float]],
-    states: Mapping[str, Moment | None], taken: Mapping[str, bool],
-) -> None:  # fmt: skip
+    board: Board,
+    prefix: str,
+    edge: Mapping[str, Any],
+    spots: Mapping[str, tuple[float, float, float]],
+    states: Mapping[str, Moment | None],
+    taken: Mapping[str, bool],
+) -> None:
     x0, y0 = spots[edge["source"]][1], spots[edge["source"]][2]
     x1, y1 = spots[edge["target"]][0], spots[edge["target"]][2]
     source, kind = states.get(edge["source"]), edge["kind"]
@@ -467,9 +535,16 @@ def _edge(
 
 
 def _node(
-    board: Board, prefix: str, node: Mapping[str, Any], task: Mapping[str, Any], here: Moment | None,
-    spot: tuple[float, float, float], wide: float, t: float, lost: bool,
-) -> None:  # fmt: skip
+    board: Board,
+    prefix: str,
+    node: Mapping[str, Any],
+    task: Mapping[str, Any],
+    here: Moment | None,
+    spot: tuple[float, float, float],
+    wide: float,
+    t: float,
+    lost: bool,
+) -> None:
     x, y = spot[0], spot[2]
     kind = ("ghost" if here is None else "inferred" if here.evidence == "i" else "") + (" double" if node["kind"] == "unplanned" else "")
     state = here.state if here else "PENDING"
@@ -479,7 +554,7 @@ def _node(
     if "small" in node:
         board.disc(key, x + (node["small"] + 0.5) * wide / 6, y, min(7.0, floor(wide / 13)), state, kind.strip(), label="", **more)
         return
-    paint = "node ghost" if here is None else f"node {state if state in STATES else 'STARTED'}"
+    paint = "node ghost" if here is None else f"node {look(state)}"
     if node["kind"] == "unplanned":
         board.rect(f"{prefix}outer {node['id']}", paint, x - 3, y - 15, wide + 6, 30, 15)
     board.rect(f"{prefix}node {node['id']}", paint, x, y - 12, wide, 24, 12)
@@ -495,13 +570,25 @@ def _node(
 # --------------------------------------------------------------------------------------------------------------- states
 
 _SPOTS = {
-    "PENDING": (0.1, 0), "RECEIVED": (0.365, 0), "STARTED": (0.635, 0), "SUCCESS": (0.9, 0),
-    "RETRY": (0.5, 1), "FAILURE": (0.9, 1), "REVOKED": (0.9, 2),
-}  # fmt: skip
+    "PENDING": (0.1, 0),
+    "RECEIVED": (0.365, 0),
+    "STARTED": (0.635, 0),
+    "SUCCESS": (0.9, 0),
+    "RETRY": (0.5, 1),
+    "FAILURE": (0.9, 1),
+    "REVOKED": (0.9, 2),
+}
 _WAYS = (
-    ("PENDING", "RECEIVED"), ("RECEIVED", "STARTED"), ("STARTED", "SUCCESS"), ("STARTED", "FAILURE"), ("STARTED", "RETRY"),
-    ("RETRY", "RECEIVED"), ("PENDING", "REVOKED"), ("RECEIVED", "REVOKED"), ("STARTED", "REVOKED"),
-)  # fmt: skip
+    ("PENDING", "RECEIVED"),
+    ("RECEIVED", "STARTED"),
+    ("STARTED", "SUCCESS"),
+    ("STARTED", "FAILURE"),
+    ("STARTED", "RETRY"),
+    ("RETRY", "RECEIVED"),
+    ("PENDING", "REVOKED"),
+    ("RECEIVED", "REVOKED"),
+    ("STARTED", "REVOKED"),
+)
 
 
 def steps_of(task: Mapping[str, Any], t: float) -> list[tuple[str, str]]:
@@ -523,7 +610,7 @@ def _states(board: Board, film: Mapping[str, Any], tasks: Sequence[dict[str, Any
     visits: dict[str, int] = {}
     for task in tasks:
         steps = steps_of(task, t)
-        for (one, _), (two, evidence) in zip(steps, steps[1:], strict=False):
+        for (one, _), (two, evidence) in pairwise(steps):
             ways = guessed if evidence == "i" else taken
             ways[one, two] = ways.get((one, two), 0) + 1
         for state, _ in steps:
@@ -535,17 +622,25 @@ def _states(board: Board, film: Mapping[str, Any], tasks: Sequence[dict[str, Any
     for number, state in enumerate(custom[:4]):
         spots[state] = (shift + floor(span * (0.635, 0.365, 0.9, 0.1)[number]), 36.0)
     board.height = 36 + 92 * (3 if custom else 2) + 40
-    ways = list(_WAYS) + [way for way in dict.fromkeys([*taken, *guessed]) if way not in _WAYS and way[0] in spots and way[1] in spots]
-    counts = [(one, two, taken.get((one, two), 0), guessed.get((one, two), 0)) for one, two in ways]
+    drawn = list(_WAYS) + [way for way in dict.fromkeys([*taken, *guessed]) if way not in _WAYS and way[0] in spots and way[1] in spots]
+    counts = [(one, two, taken.get((one, two), 0), guessed.get((one, two), 0)) for one, two in drawn]
     for one, two, sure, maybe in sorted(counts, key=lambda way: min(way[2] + way[3], 1)):  # the path taken lies on top
         _way(board, one, two, spots, wide / 2, high / 2, "way taken" if sure else "way guessed" if maybe else "way", sure + maybe)
     for state, (x, y) in spots.items():
-        paint = f"node {state if state in STATES else 'STARTED'}" if visits.get(state) else "node"
+        paint = f"node {look(state)}" if visits.get(state) else "node"
         board.rect(f"state {state}", paint, x - wide / 2, y - high / 2, wide, high, 10)
         board.disc(
-            f"token {state}", x - wide / 2 + 17, y - 5, 9, state, "" if visits.get(state) else "ghost", uuid=state, attempt=0, label="",
+            f"token {state}",
+            x - wide / 2 + 17,
+            y - 5,
+            9,
+            state,
+            "" if visits.get(state) else "ghost",
+            uuid=state,
+            attempt=0,
+            label="",
             name=f"{state}: {here.get(state, 0)} here, {visits.get(state, 0)} came through",
-        )  # fmt: skip
+        )
         board.text(f"name {state}", "title" if visits.get(state) else "faint", x - wide / 2 + 32, y - 1, state, wide - 36)
         count = f"{here[state]} here" if here.get(state) else ""
         board.text(f"count {state}", "faint", x - wide / 2 + 32, y + 15, count, wide - 36)
@@ -586,7 +681,20 @@ def _way(
     board.path(key, kind, *points)
     x, y, dx, dy = tip
     paint = "head taken" if number else "head"
-    board.path(f"tip {key}", paint, "M", x + 2 * dx, y + 2 * dy, "L", x - 6 * dx - 4 * dy, y - 6 * dy - 4 * dx, "L", x - 6 * dx + 4 * dy, y - 6 * dy + 4 * dx, "Z")
+    board.path(
+        f"tip {key}",
+        paint,
+        "M",
+        x + 2 * dx,
+        y + 2 * dy,
+        "L",
+        x - 6 * dx - 4 * dy,
+        y - 6 * dy - 4 * dx,
+        "L",
+        x - 6 * dx + 4 * dy,
+        y - 6 * dy + 4 * dx,
+        "Z",
+    )
     if number > 1:
         board.text(f"times {key}", "faint", text[0], text[1], f"{number} ×", 0, "middle")
 
@@ -602,7 +710,7 @@ def disagreement(said: Mapping[str, str]) -> bool:
     return len(ends) > 1
 
 
-def _witnesses(board: Board, film: Mapping[str, Any], tasks: Sequence[dict[str, Any]], _t: float, _by: str) -> None:
+def _witnesses(board: Board, _film: Mapping[str, Any], tasks: Sequence[dict[str, Any]], _t: float, _by: str) -> None:
     rows: list[list[Any]] = []
     for task in tasks:
         cells: list[Any] = [task["label"]]
@@ -636,7 +744,18 @@ def _table(board: Board, titles: Sequence[str], shares: Sequence[float], rows: S
                 board.text(key, "alarm", x, y + 17, cell["alarm"], w)
             else:
                 shown = fit(cell["state"], w - 20, 12)
-                board.disc(f"token {cell['key']}", x + 8, y + 13, 7, cell["state"], "", uuid=cell["uuid"], attempt=0, label=shown, name=cell["state"])
+                board.disc(
+                    f"token {cell['key']}",
+                    x + 8,
+                    y + 13,
+                    7,
+                    cell["state"],
+                    "",
+                    uuid=cell["uuid"],
+                    attempt=0,
+                    label=shown,
+                    name=cell["state"],
+                )
         y += 26
         board.path(f"rule {number}", "rule", "M", PAD - 4.0, y, "H", board.width - PAD + 4)
     if not rows:
@@ -646,10 +765,14 @@ def _table(board: Board, titles: Sequence[str], shares: Sequence[float], rows: S
 
 
 SCENES: dict[str, Callable[[Board, Mapping[str, Any], Sequence[dict[str, Any]], float, str], None]] = {
-    "stage": _stage, "lanes": _lanes, "graph": _graph, "states": _states, "xray": _xray, "witnesses": _witnesses,
-}  # fmt: skip
+    "stage": _stage,
+    "lanes": _lanes,
+    "graph": _graph,
+    "states": _states,
+    "xray": _xray,
+    "witnesses": _witnesses,
+}
 
 
 def _r(value: float) -> float:
     return floor(value * 10 + 0.5) / 10
-

@@ -1,7 +1,7 @@
 """The seven states of a task: their order, glyph, colours and words. JavaScript and the docs read the same table."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 
@@ -22,11 +22,13 @@ class State:
 TABLE = Path(__file__).with_name("states.json")
 STATES = {name: State(name, **row) for name, row in json.loads(TABLE.read_text(encoding="utf-8")).items()}
 ENDS = frozenset({"SUCCESS", "FAILURE", "REVOKED"})
+CALLED_OFF = frozenset({"REJECTED", "CANCELLED"})  # these end a delivery; the task may be delivered again
 
 
 def looks_of(name: str) -> State:
     """Return the looks of a state; a custom one, such as PROGRESS, looks like STARTED and keeps its own name."""
     if name in STATES:
         return STATES[name]
-    started = STATES["STARTED"]
-    return State(name, started.rank, started.glyph, started.light, started.dark, started.pattern, started.path, "it says so itself")
+    if name in CALLED_OFF:
+        return replace(STATES["REVOKED"], name=name, words="this delivery was called off")
+    return replace(STATES["STARTED"], name=name, words="it says so itself")

@@ -1,8 +1,10 @@
 """Stills: the six views as SVG, PNG and sentences, for notebooks that are read without a kernel."""
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape, quoteattr
@@ -11,10 +13,10 @@ import resvg_py
 
 from taskscope import paint
 from taskscope.film import never_ran
-from taskscope.moment import horizon, moment, nest
+from taskscope.moment import horizon, look, moment, nest, rank
 from taskscope.paint import SANS
 from taskscope.scenes import PAD, Item, Scene, disagreement, scene
-from taskscope.states import STATES, looks_of
+from taskscope.states import STATES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,6 +29,7 @@ VIEWS = {
     "xray": "What is in the broker and the result backend",
     "witnesses": "Who says what about each task",
 }
+_UNKNOWN_TO_XML = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 ROWS = 40  # of a still; the live view scrolls
 
 
@@ -40,7 +43,7 @@ class Still:
     def __repr__(self) -> str:
         return self._text
 
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _repr_mimebundle_(self, **_wanted: object) -> tuple[dict[str, Any], dict[str, Any]]:
         data = {"image/png": png(self._svg), "image/svg+xml": self._svg, "text/plain": self._text}
         size = {"width": _number(self._svg, "width"), "height": _number(self._svg, "height")}
         return data, {"image/png": {**size, "alt": self._text}}
@@ -61,7 +64,7 @@ def svg(film: Mapping[str, Any], view: str, theme: str = "light", width: int = 7
             top += 20
         parts.append(f'<g transform="translate(0 {top:g})">{"".join(_drawn(item, colours) for item in _in_order(one))}</g>')
         top += one["height"] + (8 if one is not scenes[-1] else 0)
-    words = escape(text(film, view))
+    words = _words(text(film, view))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width + 2 * PAD}" height="{top + 2 * PAD:g}" role="img" '
         f'viewBox="{-PAD} {-PAD} {width + 2 * PAD} {top + 2 * PAD:g}" font-family="{SANS}" aria-labelledby="title desc">'
@@ -72,17 +75,21 @@ def svg(film: Mapping[str, Any], view: str, theme: str = "light", width: int = 7
 
 
 def png(picture: str) -> bytes:
-    """Return an SVG as PNG, twice as fine as its size says."""
+    """Return an SVG as PNG, half as fine again as its size says: sharp enough for fine screens, small enough for a repository."""
     fonts = _fonts()
     # matplotlib's fonts look the same on every machine; those of the system are for the letters that they lack.
     alone = bool(fonts) and all(ord(letter) < 0x2E80 for letter in picture)
-    return bytes(resvg_py.svg_to_bytes(svg_string=picture, zoom=2, font_files=fonts, skip_system_fonts=alone, sans_serif_family="DejaVu Sans"))
+    return bytes(
+        resvg_py.svg_to_bytes(svg_string=picture, zoom=1.5, font_files=fonts, skip_system_fonts=alone, sans_serif_family="DejaVu Sans")
+    )
 
 
 def text(film: Mapping[str, Any], view: str) -> str:
     """Return what a view says as sentences, one for each task, without ids and times."""
     if view == "xray":
         rows = (film["xray"] or {}).get("rows", [])
+        if words := (film["xray"] or {}).get("text"):
+            return str(words)
         return "\n".join(" · ".join(cell for cell in row if isinstance(cell, str) and cell) for row in rows) or "no X-ray was taken"
     if view == "witnesses":
         lines = [_testimony(task) for task in film["tasks"]]
@@ -111,12 +118,16 @@ def to_figure(film: Mapping[str, Any], theme: str = "light") -> "Figure":
                 state, high = looks[kind]
                 hatch, fill = ("////", "none") if kind == "backoff" else (None, colours[state])
                 edge = colours[f"{state}.edge"] if kind in ("reserved", "backoff") else "none"
-                axes.barh(row, (end if finish is None else finish) - begin, left=begin, height=high, color=fill, edgecolor=edge, hatch=hatch)
+                axes.barh(
+                    row, (end if finish is None else finish) - begin, left=begin, height=high, color=fill, edgecolor=edge, hatch=hatch
+                )
         for state, at, evidence, _ in lane["marks"]:
-            look = looks_of(state).name if state in STATES else "STARTED"
-            face = colours["bg"] if evidence == "i" or state == "PENDING" else colours[look]
-            axes.plot(at, row, "o", ms=9 if looks_of(state).rank >= 3 else 5, mfc=face, mec=colours[f"{look}.edge"], zorder=3)
-    axes.set_yticks(range(len(lanes)), [task["label"] + (f"  attempt {lane['attempt'] + 1}" if lane["attempt"] else "") for task, lane in lanes])
+            drawn = look(state)
+            face = colours["bg"] if evidence == "i" or state == "PENDING" else colours[drawn]
+            axes.plot(at, row, "o", ms=9 if rank(state) >= 3 else 5, mfc=face, mec=colours[f"{drawn}.edge"], zorder=3)
+    axes.set_yticks(
+        range(len(lanes)), [task["label"] + (f"  attempt {lane['attempt'] + 1}" if lane["attempt"] else "") for task, lane in lanes]
+    )
     axes.invert_yaxis()
     axes.set(xlim=(0, end * 1.03), xlabel="seconds", facecolor=colours["bg"])
     axes.tick_params(colors=colours["ink"], length=0)
@@ -129,6 +140,9 @@ def to_figure(film: Mapping[str, Any], theme: str = "light") -> "Figure":
 
 
 def _shortened(film: Mapping[str, Any], view: str) -> Mapping[str, Any]:
+    if view == "xray" and film["xray"] and len(film["xray"]["rows"]) > ROWS:
+        rows = film["xray"]["rows"]
+        return {**film, "xray": {**film["xray"], "rows": [*rows[:ROWS], [f"showing {ROWS} of {len(rows)} rows", "", "", ""]]}}
     if view not in ("lanes", "witnesses") or max(len(film["tasks"]), len(film["lanes"])) <= ROWS:
         return film
     lanes = [lane for lane in film["lanes"] if lane["row"] < ROWS]
@@ -149,11 +163,15 @@ def _moments(film: Mapping[str, Any]) -> list[float]:
             best[place] = max(best.get(place, (0, 0.0)), (places.count(place), -t))
     found = sorted({-best[place][1] for place in best if best[place][0]})
     gap = 0.02 * film["now"]
-    return [t for t, later in zip(found, [*found[1:], film["now"]], strict=True) if later - t > gap] + [film["now"]]
+    return [t for t, later in pairwise([*found, film["now"]]) if later - t > gap] + [film["now"]]
 
 
 def _testimony(task: Mapping[str, Any]) -> str:
-    said = [f"{who} {task['said'][key]}" for key, who in (("event", "events"), ("result", "result backend"), ("command", "broker")) if key in task["said"]]
+    said = [
+        f"{who} {task['said'][key]}"
+        for key, who in (("event", "events"), ("result", "result backend"), ("command", "broker"))
+        if key in task["said"]
+    ]
     verdict = " – they disagree" if disagreement(task["said"]) else ""
     return f"{task['label']}: {' · '.join(said) or 'nobody says anything'}{verdict}"
 
@@ -187,30 +205,32 @@ def _drawn(item: Item, colours: dict[str, str]) -> str:
         return _disc(item, colours)
     if item["tag"] == "text":
         return _text(item, colours)
-    look = _attributes(paint.style(item["cls"], colours))
+    painted = _attributes(paint.style(item["cls"], colours))
     if item["tag"] == "path":
-        return f'<path d="{item["d"]}" {look}/>'
-    return f'<rect x="{item["x"]:g}" y="{item["y"]:g}" width="{item["w"]:g}" height="{item["h"]:g}" rx="{item["r"]:g}" {look}/>'
+        return f'<path d="{item["d"]}" {painted}/>'
+    return f'<rect x="{item["x"]:g}" y="{item["y"]:g}" width="{item["w"]:g}" height="{item["h"]:g}" rx="{item["r"]:g}" {painted}/>'
 
 
 def _text(item: Item, colours: dict[str, str]) -> str:
     anchor = "" if item["anchor"] == "start" else f' text-anchor="{item["anchor"]}"'
-    return f'<text x="{item["x"]:g}" y="{item["y"]:g}"{anchor} {_attributes(paint.style(item["cls"], colours))}>{_words(item["text"])}</text>'
+    return (
+        f'<text x="{item["x"]:g}" y="{item["y"]:g}"{anchor} {_attributes(paint.style(item["cls"], colours))}>{_words(item["text"])}</text>'
+    )
 
 
 def _disc(item: Item, colours: dict[str, str]) -> str:
-    look = item["state"] if item["state"] in STATES else "STARTED"
-    r, edge = item["r"], colours[f"{look}.edge"]
-    hollow = look == "PENDING" or "inferred" in item["cls"] or "ghost" in item["cls"]
-    dash = ' stroke-dasharray="2.6 2.2"' if look == "PENDING" else ""
-    ring = colours["bg"] if "small" in item["cls"] and look == "STARTED" and not hollow else edge  # it lies on a bar of its own colour
-    parts = [f'<circle r="{r:g}" fill="{colours["bg"] if hollow else colours[look]}" stroke="{ring}" stroke-width="1.5"{dash}/>']
+    drawn = look(item["state"])
+    r, edge = item["r"], colours[f"{drawn}.edge"]
+    hollow = drawn == "PENDING" or "inferred" in item["cls"] or "ghost" in item["cls"]
+    dash = ' stroke-dasharray="2.6 2.2"' if drawn == "PENDING" else ""
+    ring = colours["bg"] if "small" in item["cls"] and drawn == "STARTED" and not hollow else edge  # it lies on a bar of its own colour
+    parts = [f'<circle r="{r:g}" fill="{colours["bg"] if hollow else colours[drawn]}" stroke="{ring}" stroke-width="1.5"{dash}/>']
     if "double" in item["cls"]:
         parts.append(f'<circle r="{r + 3:g}" fill="none" stroke="{edge}" stroke-width="1"/>')
     if "contradicted" in item["cls"]:
         parts.append(f'<circle r="{r + 3:g}" fill="none" stroke="{colours["FAILURE.edge"]}" stroke-width="1.5" stroke-dasharray="3 2"/>')
-    if (glyph := STATES[look].path) and r >= 5:
-        ink = edge if hollow else colours[f"{look}.on"]
+    if (glyph := STATES[drawn].path) and r >= 5:
+        ink = edge if hollow else colours[f"{drawn}.on"]
         fill = ink if glyph.endswith("Z") else "none"
         parts.append(
             f'<path d="{glyph}" transform="scale({r / 8:g})" fill="{fill}" stroke="{ink}" stroke-width="{0.6 if fill != "none" else 1.8}" '
@@ -219,7 +239,11 @@ def _disc(item: Item, colours: dict[str, str]) -> str:
     if item.get("label"):
         ink = colours["faint" if "ghost" in item["cls"] else "ink"]
         parts.append(f'<text x="{r + 6:g}" y="4" font-size="12" fill="{ink}">{_words(item["label"])}</text>')
-    data = "".join(f" data-{name}={quoteattr(str(item[name]))}" for name in ("uuid", "state", "attempt", "mark") if name in item)
+    data = "".join(
+        f" data-{name}={quoteattr(_UNKNOWN_TO_XML.sub('·', str(item[name])))}"
+        for name in ("uuid", "state", "attempt", "mark")
+        if name in item
+    )
     return f'<g transform="translate({item["x"]:g} {item["y"]:g})"{data}>{"".join(parts)}</g>'
 
 
@@ -228,8 +252,8 @@ def _attributes(look: Mapping[str, str]) -> str:
 
 
 def _words(text: str) -> str:
-    # XML knows no control characters, not even escaped ones.
-    return escape("".join(letter if letter >= " " and letter != "\x7f" else "·" for letter in text))
+    # XML knows no control characters, not even escaped ones, and no halves of characters.
+    return escape(_UNKNOWN_TO_XML.sub("·", text))
 
 
 @cache
@@ -238,7 +262,9 @@ def _fonts() -> list[str]:
     if found is None or found.origin is None:
         return []
     folder = Path(found.origin).parent / "mpl-data" / "fonts" / "ttf"
-    return [str(folder / f"{name}.ttf") for name in ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSansMono") if (folder / f"{name}.ttf").exists()]
+    return [
+        str(folder / f"{name}.ttf") for name in ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSansMono") if (folder / f"{name}.ttf").exists()
+    ]
 
 
 def _number(picture: str, name: str) -> float:

@@ -3,9 +3,9 @@
 import STATES from "../states.json" with { type: "json" };
 
 export const isKnown = (state) => Object.hasOwn(STATES, state);
-export const lookOf = (state) => (isKnown(state) ? state : "STARTED");
+export const lookOf = (state) => (isKnown(state) ? state : ["REJECTED", "CANCELLED"].includes(state) ? "REVOKED" : "STARTED");
 export const rank = (state) => STATES[lookOf(state)].rank;
-export const isEnd = (state) => rank(state) === 4;
+export const isEnd = (state) => isKnown(state) && rank(state) === 4;
 
 export function emptyFilm() {
   return { origin: null, now: 0, live: false, shown: 0, of: 0, tasks: [], notes: [], workers: [], queues: {}, graphs: [], commands: [], xray: null };
@@ -199,15 +199,17 @@ export class Clock {
     this.live = true;
     this.playing = true;
     this.speed = 1;
-    this.heard = { film: 0, wall: 0 }; // the kernel's time when it last spoke, and ours
+    this.last = 0; // the latest time that the kernel told
+    this.ahead = -Infinity; // its clock less ours; the quickest message tells it best
   }
 
   hear(now, wall) {
-    if (now > this.now(wall, true) || !this.heard.wall) this.heard = { film: now, wall };
+    this.last = Math.max(this.last, now);
+    this.ahead = Math.max(this.ahead, now - wall);
   }
 
   now(wall, goesOn) {
-    return this.heard.film + (goesOn ? Math.max(0, wall - this.heard.wall) : 0);
+    return goesOn ? Math.max(this.last, wall + this.ahead) : this.last;
   }
 
   tick(wall, elapsed, goesOn) {
@@ -217,15 +219,19 @@ export class Clock {
     if (!this.live && this.t >= now) {
       this.t = now;
       if (this.playing && goesOn && this.speed >= 1) this.live = true;
-      else if (this.playing && !goesOn) this.playing = false;
     }
     return this.t;
   }
 
-  toggle(end) {
-    if (this.playing && (this.live || this.t < end)) [this.playing, this.live] = [false, false];
+  /** Whether the picture moves by itself. */
+  runs(wall, goesOn) {
+    return this.playing && (goesOn || this.t < this.last);
+  }
+
+  toggle(wall, goesOn) {
+    if (this.runs(wall, goesOn)) [this.playing, this.live] = [false, false];
     else {
-      if (this.t >= end) this.t = 0; // at the end, play means again
+      if (this.t >= this.last) this.t = 0; // at the end, play means again
       [this.playing, this.live] = [true, false];
     }
   }

@@ -1,5 +1,5 @@
 // The six pictures as plain lists of shapes, at one moment and one width: the twin of scenes.py, compared with it by a test.
-import { axis, duration, extent, fit, horizon, isEnd, isKnown, moment, rank, tick } from "./model.mjs";
+import { axis, duration, extent, fit, horizon, isEnd, isKnown, lookOf, moment, rank, tick } from "./model.mjs";
 
 const PAD = 12;
 const { floor, min, max, abs, ceil } = Math;
@@ -130,7 +130,8 @@ function stage(board, film, tasks, t) {
   }
   const ends = [areas.get("notebook "), areas.get("end ")].map((area) => area.y + area.height + 16);
   const height = max(150, bottom, y + 14, ...ends);
-  ["your notebook", "broker", "", "result backend"].forEach((title, place) => {
+  const narrow = board.width < 640;
+  (narrow ? ["notebook", "broker", "", "results"] : ["your notebook", "broker", "", "result backend"]).forEach((title, place) => {
     if (title) {
       board.rect(`place ${place}`, "place", lefts[place], 1, widths[place], height, 8);
       board.text(`title ${place}`, "title", lefts[place] + 10, 20, title, widths[place] - 20);
@@ -171,13 +172,13 @@ function sections(board, film, areas, slots, hosts, lefts, widths, height, t) {
       const end = next ? next.y - 46 : height;
       const alive = film.workers.find((worker) => worker.host === name)?.alive ?? true;
       board.rect(`worker ${name}`, "place", lefts[2], area.y - 45, widths[2], end - area.y + 45 - (end < height ? 6 : 0), 8);
-      board.text(`host ${name}`, "title", area.x, area.y - 26, (name ? `worker ${name}` : "worker") + (alive ? "" : " (gone)"), area.width);
+      board.text(`host ${name}`, "title", area.x, area.y - 26, (name && board.width >= 640 ? `worker ${name}` : name || "worker") + (alive ? "" : " (gone)"), area.width);
     }
     counts.set(key, place === "queue" ? area.y - 6 : area.y - 8);
   }
   for (const { host, slot, x, y } of slots.values()) {
     board.rect(`slot ${host} ${slot}`, "slot", x, y, widths[2] - 16, 23, 6);
-    board.text(`name ${host} ${slot}`, "faint", x + 6, y + 15.5, slot ? `slot ${slot}` : "slot ?");
+    board.text(`name ${host} ${slot}`, "faint", x + 6, y + 15.5, (board.width < 640 ? "" : "slot ") + (slot || "?"));
   }
   return counts;
 }
@@ -193,7 +194,8 @@ function tokens(board, tasks, areas, slots, ghosts, width, t) {
     const { lane } = here;
     const slot = here.place === "slot" && slots.get(`${lane.host} ${here.cell}`);
     if (slot) {
-      token(board, task, here, slot.x + 55, slot.y + 11.5, 8, t, width - 16 - 55 - 46);
+      const indent = board.width < 640 ? 30 : 55;
+      token(board, task, here, slot.x + indent, slot.y + 11.5, 8, t, width - 16 - indent - 46);
       board.text(`time ${task.id}`, "faint", slot.x + width - 22, slot.y + 15.5, duration(t - here.since), 46, "end");
       if (here.state !== "RETRY") {
         board.path(`run ${task.id}`, "run", "M", slot.x + 5, slot.y + 22, "H", slot.x + width - 21);
@@ -254,8 +256,9 @@ function laneRow(board, task, lane, t, at, left, top) {
   board.text(`label ${key}`, shown.length ? "text" : "faint", 4, middle + 4, task.label, left - 16 - (extra ? extent(extra, 11) + 8 : 0));
   if (extra) board.text(`extra ${key}`, "faint", left - 10, middle + 4, extra, 0, "end");
   lane.spans.forEach(([kind, begin, finish], number) => {
-    const open = finish === null || finish > t;
-    if (begin <= t) spanOf(board, `${key} ${number}`, kind, at(begin), at(open ? t : finish), middle, open ? t - begin : finish - begin);
+    const until = finish === null || finish > t ? t : finish;
+    const inside = shown.map((mark) => at(mark[1]));
+    if (begin <= t) spanOf(board, `${key} ${number}`, kind, at(begin), at(until), middle, until - begin, inside);
   });
   lane.marks.forEach(([state, when, evidence, note], number) => {
     if (when > t) return;
@@ -272,14 +275,16 @@ function laneRow(board, task, lane, t, at, left, top) {
   }
 }
 
-function spanOf(board, key, kind, x0, x1, middle, seconds) {
+function spanOf(board, key, kind, x0, x1, middle, seconds, marks) {
   const [width, text] = [x1 - x0, duration(seconds)];
   const size = extent(text, 10);
   if (kind === "waiting") board.rect(`span ${key}`, "waiting", x0, middle - 1.5, width, 3);
   else if (kind === "reserved") board.rect(`span ${key}`, "reserved", x0, middle - 3.5, width, 7);
   else if (kind === "running") {
     board.rect(`span ${key}`, "running", x0, middle - 8, max(width, 1), 16, 2);
-    if (width > size + 24) board.text(`time ${key}`, "bright", x1 - 12, middle + 3.5, text, 0, "end");
+    const free = (right) => width > size + 24 && !marks.some((x) => right - size - 6 < x && x < right + 6);
+    const right = [x1 - 12, x0 + size + 10].find(free); // at the end, or else at the beginning, if no mark lies there
+    if (right !== undefined) board.text(`time ${key}`, "bright", right, middle + 3.5, text, 0, "end");
   } else if (kind === "backoff") {
     board.rect(`span ${key}`, "backoff", x0, middle - 5, width, 10);
     const d = [];
@@ -432,7 +437,7 @@ function nodeOf(board, prefix, node, task, here, [x, , y], wide, t, lost) {
     board.disc(key, x + ((node.small + 0.5) * wide) / 6, y, min(7, floor(wide / 13)), state, cls, { label: "", ...more });
     return;
   }
-  const paint = here ? `node ${isKnown(state) ? state : "STARTED"}` : "node ghost";
+  const paint = here ? `node ${lookOf(state)}` : "node ghost";
   if (node.kind === "unplanned") board.rect(`${prefix}outer ${node.id}`, paint, x - 3, y - 15, wide + 6, 30, 15);
   board.rect(`${prefix}node ${node.id}`, paint, x, y - 12, wide, 24, 12);
   const label = node.label || node.name;
@@ -491,7 +496,7 @@ function states(board, film, tasks, t) {
     wayOf(board, one, two, spots, wide / 2, high / 2, seen ? "way taken" : guessed ? "way guessed" : "way", seen + guessed);
   for (const [state, [x, y]] of spots) {
     const [was, is] = [visits[state] ?? 0, here[state] ?? 0];
-    board.rect(`state ${state}`, was ? `node ${isKnown(state) ? state : "STARTED"}` : "node", x - wide / 2, y - high / 2, wide, high, 10);
+    board.rect(`state ${state}`, was ? `node ${lookOf(state)}` : "node", x - wide / 2, y - high / 2, wide, high, 10);
     const name = `${state}: ${is} here, ${was} came through`;
     board.disc(`token ${state}`, x - wide / 2 + 17, y - 5, 9, state, was ? "" : "ghost", { uuid: state, attempt: 0, label: "", name });
     board.text(`name ${state}`, was ? "title" : "faint", x - wide / 2 + 32, y - 1, state, wide - 36);

@@ -1,6 +1,6 @@
 // The live view: one loop over a pure model. It hears the kernel and never asks it anything, so it works while a cell blocks.
 import STATES from "../states.json" with { type: "json" };
-import { Clock, Reel, horizon, lookOf, moment, summary } from "./model.mjs";
+import { Clock, Reel, lookOf, moment, summary } from "./model.mjs";
 import { VIEWS, scene } from "./scenes.mjs";
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -103,8 +103,8 @@ class Canvas {
   }
 }
 
-const COLUMNS = ["task", "attempt", "state", "known by", "sent", "received", "started", "ended", "worker", "slot", "result"];
-const HOW = { o: "observed", i: "inferred", c: "contradicted" };
+const COLUMNS = ["task", "attempt", "state", "sent", "received", "started", "ended", "worker", "slot", "result"];
+const HOW = { o: "", i: " (inferred)", c: " (contradicted)" };
 
 function rowsOf(tasks, t) {
   const rows = [];
@@ -117,7 +117,7 @@ function rowsOf(tasks, t) {
       const ended = at((one) => ["RETRY", "SUCCESS", "FAILURE", "REVOKED"].includes(one));
       const times = ["PENDING", "RECEIVED", "STARTED"].map((name) => at((one) => one === name));
       const result = ["SUCCESS", "FAILURE", "REVOKED"].includes(state) ? task.result : "";
-      rows.push([task.label, lane.attempt + 1, `${STATES[lookOf(state)].glyph} ${state}`, HOW[how], ...times, ended, lane.host, lane.slot ?? "", result].map(String));
+      rows.push([task.label, lane.attempt + 1, `${STATES[lookOf(state)].glyph} ${state}${HOW[how]}`, ...times, ended, lane.host, lane.slot ?? "", result].map(String));
     }
   return rows;
 }
@@ -183,7 +183,7 @@ function show({ model, el, reel, clock }) {
   };
 
   // What the loop remembers of its last round: it draws only what can have changed.
-  const last = { version: -1, t: -1, width: 0, stamp: 0, next: 0, end: 0, settled: Infinity, spoken: 0, listed: 0, states: new Map() };
+  const last = { version: -1, t: -1, width: 0, stamp: 0, next: 0, now: 0, settled: Infinity, spoken: 0, listed: 0, states: new Map() };
   const draw = (stamp) => {
     const { film, version } = reel;
     const width = Math.max(320, scroller.clientWidth || root.clientWidth);
@@ -198,7 +198,7 @@ function show({ model, el, reel, clock }) {
     if (!isNew || stamp < last.next) return;
     const begun = performance.now();
     const now = clock.now(seconds(), film.live);
-    last.end = horizon(film.tasks, now);
+    last.now = now;
     if (isTable) list(stamp, t);
     else canvas.draw(scene({ ...film, now }, view, t, width, by));
     Object.assign(root.dataset, { transitions: reel.received, seq: reel.seq, t: t.toFixed(3) });
@@ -209,18 +209,19 @@ function show({ model, el, reel, clock }) {
     Object.assign(last, { version, t, width });
   };
   const controls = (t) => {
-    const state = clock.playing ? "pause" : "play";
+    const runs = clock.runs(seconds(), reel.film.live);
+    const state = runs ? "pause" : "play";
     if (play.dataset.icon !== state) {
       play.replaceChildren(icon(state));
       play.dataset.icon = state;
     }
-    root.classList.toggle("ts-paused", !clock.playing);
+    root.classList.toggle("ts-paused", !runs);
     gap.hidden = !reel.gap;
     live.hidden = !reel.film.live;
     live.setAttribute("aria-pressed", String(clock.live));
-    range.max = last.end;
-    if (document.activeElement !== range || clock.playing) range.value = Math.min(t, last.end);
-    time.value = `${Math.min(t, last.end).toFixed(2)} s of ${last.end.toFixed(2)} s`;
+    range.max = Math.max(last.now, 0.001);
+    range.value = t;
+    time.value = `${t.toFixed(2)} s of ${last.now.toFixed(2)} s`;
     if (!svg.querySelector(".token[tabindex='0']")) svg.querySelector(".token")?.setAttribute("tabindex", 0);
   };
   const speak = (stamp, t) => {
@@ -243,17 +244,18 @@ function show({ model, el, reel, clock }) {
   };
 
   const redraw = () => (last.version = -1);
+  const toggle = () => clock.toggle(seconds(), reel.film.live);
   const act = (element, what, type = "click") => element.addEventListener(type, () => (what(), redraw()));
   for (const tab of tabs) act(tab, () => choose(tab.dataset.tab));
   act(tableSwitch, () => ((isTable = !isTable), (last.listed = 0), changed()));
   act(motionSwitch, () => setStill(!canvas.still));
   act(rewind, () => clock.rewind());
-  act(play, () => clock.toggle(last.end));
+  act(play, () => toggle());
   act(live, () => ((clock.speed = 1), (speed.value = "1"), clock.jump()));
   act(range, () => clock.seek(Number(range.value)), "input");
   act(speed, () => {
     clock.speed = Number(speed.value);
-    if (clock.live) clock.seek(clock.t), clock.toggle(Infinity);
+    if (clock.live) clock.seek(clock.t), toggle(); // from here on at another speed
   }, "change");
   root.addEventListener("focusin", ({ target }) => {
     if (!target.classList.contains("token")) return;
@@ -264,7 +266,7 @@ function show({ model, el, reel, clock }) {
   root.addEventListener("keydown", (event) => {
     const isToken = event.target.classList.contains("token");
     if (isToken && event.key in ARROWS) canvas.step(event.target, ...ARROWS[event.key]);
-    else if (event.key === " " && !["BUTTON", "SELECT"].includes(event.target.tagName)) clock.toggle(last.end), redraw();
+    else if (event.key === " " && !["BUTTON", "SELECT"].includes(event.target.tagName)) toggle(), redraw();
     else return;
     event.preventDefault();
     event.stopPropagation();

@@ -243,7 +243,7 @@ def open_broker(app: Celery) -> Connection:
         Refused: there is no such kind of broker, or its library is not installed.
     """
     try:
-        connection = app.connection_for_read(**impatient(app))
+        connection: Connection = app.connection_for_read(**impatient(app))
         assert connection.transport
     except (ImportError, KeyError) as error:
         raise Refused(f"a broker at {broker_name(app)} can't be used ({error})") from error

@@ -118,7 +118,12 @@ def test_many_threads_append_while_others_read() -> None:
                 return
 
     reader = threading.Thread(target=follow)
-    writers = [threading.Thread(target=lambda: [ledger.append(seen(n)) for n in range(1000)]) for _ in range(4)]
+
+    def write() -> None:
+        for number in range(1000):
+            ledger.append(seen(number))
+
+    writers = [threading.Thread(target=write) for _ in range(4)]
     for thread in (reader, *writers):
         thread.start()
     for thread in writers:
@@ -236,8 +241,8 @@ def test_an_observation_takes_less_than_a_kilobyte_and_a_half() -> None:
 
     def run(number: int) -> list[dict[str, Any]]:
         task = f"{number:036d}"
-        envelope = {"hostname": "".join(["celery", "@lab"]), "utcoffset": 0, "pid": 1000 + number, "clock": number}
-        named = {
+        envelope: dict[str, Any] = {"hostname": "".join(["celery", "@lab"]), "utcoffset": 0, "pid": 1000 + number, "clock": number}
+        named: dict[str, Any] = {
             "name": ".".join(["tutorial_tasks", "add"]),
             "args": f"({number}, 3)",
             "kwargs": "{}",

@@ -29,6 +29,13 @@ ANYTHING = st.recursive(
 SMALL = 4000  # characters of one observation as JSON, at the very most
 
 
+@pytest.fixture(autouse=True)
+def no_broker_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let an app have the broker that a test gives it: the variables come before that."""
+    for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
+        monkeypatch.delenv(name, raising=False)
+
+
 def is_small_json(observation: Observation | None) -> bool:
     if observation is None:
         return True

@@ -72,11 +72,11 @@ test("the clock follows, stops, plays slowly, and comes back to now", () => {
   const clock = new Clock();
   clock.hear(10, 100);
   assert.equal(clock.tick(101, 0.016, true), 11);
-  clock.toggle(11);
+  clock.toggle(101, true);
   assert.equal(clock.tick(102, 0.016, true), 11);
   clock.seek(4);
   clock.speed = 0.01;
-  clock.toggle(12);
+  clock.toggle(102, true);
   assert.ok(Math.abs(clock.tick(103, 1, true) - 4.01) < 1e-9);
   clock.speed = 4;
   assert.equal(clock.tick(104, 100, true), 14);
@@ -87,13 +87,22 @@ test("the clock follows, stops, plays slowly, and comes back to now", () => {
   assert.equal(clock.tick(106, 0.016, true), 16);
 });
 
+test("a slow message does not hold the clock back, and at the end it shows the last thing told", () => {
+  const clock = new Clock();
+  clock.hear(1, 100); // told at once
+  clock.hear(2, 101.5); // half a second late
+  assert.equal(clock.tick(102, 0.016, true), 3);
+  clock.hear(2.9, 102.1);
+  assert.equal(clock.tick(103, 0.016, false), 2.9);
+});
+
 test("a film that is over ends, and play plays it again", () => {
   const clock = new Clock();
   clock.hear(2, 100);
   clock.rewind();
   assert.equal(clock.tick(200, 5, false), 2);
-  assert.equal(clock.playing, false);
-  clock.toggle(2);
+  assert.equal(clock.runs(200, false), false);
+  clock.toggle(200, false);
   assert.equal(clock.tick(201, 0.5, false), 0.5);
 });
 

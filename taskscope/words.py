@@ -1,0 +1,72 @@
+"""A task in words: without ids and times, so that the same run reads the same tomorrow."""
+
+import ast
+from itertools import groupby
+
+from taskscope.model import Lane, Mark, Task
+
+_LONGEST = 40
+
+
+def label(task: Task) -> str:
+    """Return the call as one would write it, such as `add(2, 3)`; what is not known is `…`."""
+    if not task.name:
+        return "a task"
+    arguments = [part for part in (_positional(task.args), *_keywords(task.kwargs)) if part]
+    if not task.args and not task.kwargs:
+        arguments = ["…"]
+    return f"{task.name.rsplit('.', 1)[-1]}({', '.join(arguments)})"
+
+
+def transitions(task: Task) -> list[tuple[Lane, Mark]]:
+    """Return every mark of the task in order, each with its lane."""
+    return [(lane, mark) for lane in task.lanes for mark in lane.marks]
+
+
+def sentence(task: Task) -> str:
+    """Return what happened to the task as one line, such as `add(2, 3): PENDING → RECEIVED → STARTED → SUCCESS = 5`.
+
+    An inferred step stands in brackets; a custom state that was told several times in a row stands once, with the number.
+    """
+    steps: list[str] = []
+    for i, lane in enumerate(task.lanes):
+        # The message of a retry is out before the attempt has ended: PENDING is told where nobody has taken it yet.
+        marks = [mark for mark in lane.marks if mark.state != "PENDING" or i == 0 or len(lane.marks) == 1]
+        for (state, evidence), same in groupby(marks, key=lambda mark: (mark.state, mark.evidence)):
+            word = f"({state})" if evidence == "inferred" else state
+            steps.append(word if (count := len(list(same))) == 1 else f"{word} ×{count}")
+    if not steps:
+        steps = [f"({task.state})"]
+    return f"{label(task)}: {' → '.join(steps)}{_outcome(task)}"
+
+
+def _outcome(task: Task) -> str:
+    if task.state == "SUCCESS":
+        return f" = {_cut(task.result)}" if task.result else ""
+    if task.state in ("FAILURE", "REVOKED") and task.lanes:
+        note = task.lanes[-1].marks[-1].note
+        return f": {note}" if note else ""
+    return ""
+
+
+def _positional(text: str) -> str:
+    inner = text.strip()
+    if (inner[:1], inner[-1:]) in (("(", ")"), ("[", "]")):
+        inner = inner[1:-1].strip().removesuffix(",")
+    return _cut(inner)
+
+
+def _keywords(text: str) -> list[str]:
+    if not text.strip() or text.strip() == "{}":
+        return []
+    try:
+        pairs = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):  # Celery cuts long ones, and not every repr is a literal
+        return [_cut(f"**{text}")]
+    if not isinstance(pairs, dict):
+        return [_cut(f"**{text}")]
+    return [f"{name}={_cut(repr(value))}" for name, value in pairs.items()]
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

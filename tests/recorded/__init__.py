@@ -1,0 +1,1 @@
+"""Real runs, one JSON line for each observation, and what records them anew."""

@@ -1,0 +1,197 @@
+"""The film: what drawing needs of the history, complete, small and without anything that jumps."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taskscope import film as film_module
+from taskscope.film import Camera, Film, film, never_ran
+from taskscope.history import History, Task, sentence
+from taskscope.moment import moment, nest
+from taskscope.observation import Observation
+from taskscope.scenes import scene
+from tests.unit import films
+from tests.unit.films import ORIGIN, lane, task
+
+RECORDED = sorted((Path(__file__).parents[1] / "recorded").glob("*.jsonl"))
+
+
+def test_it_is_json_and_has_every_mark() -> None:
+    tasks = films.many_kinds()
+    shown = film(tasks, now=ORIGIN + 1.6, workers=films.WORKERS)
+    assert json.loads(json.dumps(shown)) == shown
+    marks = [(entry["id"], one["attempt"], mark[0]) for entry in nest(shown) for one in entry["lanes"] for mark in one["marks"]]
+    assert marks == [(one.id, row.attempt, mark.state) for one in tasks for row in one.lanes for mark in row.marks]
+    assert [entry["sentence"] for entry in shown["tasks"]] == [sentence(one) for one in tasks]
+    assert (shown["origin"], shown["now"]) == (ORIGIN, 1.6)
+
+
+def _cut(one: Task, now: float) -> Task | None:
+    """Return a task as it was known at `now`."""
+    lanes = []
+    for row in one.lanes:
+        marks = tuple(mark for mark in row.marks if mark.at <= ORIGIN + now)
+        spans = tuple(
+            replace(span, end=span.end if span.end is not None and span.end <= ORIGIN + now else None)
+            for span in row.spans
+            if span.begin <= ORIGIN + now
+        )
+        if marks:
+            lanes.append(replace(row, marks=marks, spans=spans))
+    return replace(one, lanes=tuple(lanes), state=lanes[-1].marks[-1].state) if lanes else None
+
+
+def _apply(shown: dict[str, Any], changes: dict[str, Any]) -> None:
+    for change in changes["upserts"]:
+        entry = shown.setdefault(change["id"], {"lanes": {}})
+        entry |= {name: value for name, value in change.items() if name != "lanes"}
+        for row in change.get("lanes", ()):
+            entry["lanes"][row["attempt"], row["delivery"]] = row
+    for name in changes.get("drops", ()):
+        del shown[name]
+
+
+@given(st.lists(st.floats(0, 2), min_size=1, max_size=12))
+def test_batches_add_up_to_the_film_and_nothing_jumps(times: list[float]) -> None:
+    camera, shown = Camera(), dict[str, Any]()
+    camera.origin = ORIGIN
+    places: dict[tuple[str, int], tuple[Any, ...]] = {}
+    for now in [*sorted(times), 2.0]:
+        _apply(shown, camera.take([cut for one in films.many_kinds() if (cut := _cut(one, now))], now=ORIGIN + now))
+        for name, entry in shown.items():
+            for (attempt, _), row in entry["lanes"].items():
+                place = (entry["row"], row["row"])
+                assert places.setdefault((name, attempt), place) == place
+    whole = camera.film()
+    built = [{**entry, "lanes": list(entry["lanes"].values())} for entry in shown.values()]
+    for entry in built:
+        for row in entry["lanes"]:
+            row["task"] = next(index for index, other in enumerate(whole["tasks"]) if other["id"] == entry["id"])
+    assert sorted(built, key=lambda entry: str(entry["id"])) == sorted(nest(whole), key=lambda entry: str(entry["id"]))
+
+
+@given(st.lists(st.floats(0, 2), min_size=0, max_size=12), st.floats(0, 2))
+def test_two_tokens_are_never_in_one_cell(times: list[float], t: float) -> None:
+    camera = Camera()
+    camera.origin = ORIGIN
+    for now in [*sorted(times), 2.0]:
+        camera.take([cut for one in films.many_kinds() if (cut := _cut(one, now))], now=ORIGIN + now)
+    seen = set()
+    for entry in nest(camera.film()):
+        here = moment(entry, t)
+        if here and here.place != "slot":
+            spot = (here.place, here.lane["host"] if here.place == "bag" else "", here.cell)
+            assert spot not in seen
+            seen.add(spot)
+
+
+def test_nothing_is_sent_twice() -> None:
+    camera = Camera()
+    assert len(camera.take(films.many_kinds())["upserts"]) == 8
+    assert camera.take(films.many_kinds())["upserts"] == []
+
+
+def test_a_limit_drops_the_oldest_that_ended_and_says_so() -> None:
+    running = task("slow", "(1,)", lane("r", ("PENDING", 0), ("STARTED", 0.1)))
+    done = [task("add", f"({n},)", lane(f"d{n}", ("PENDING", 0.2 + n), ("SUCCESS", 0.3 + n))) for n in range(4)]
+    camera = Camera(limit=3)
+    changes = [camera.take([one]) for one in [running, *done]]
+    assert [change.get("drops", []) for change in changes] == [[], [], [], ["d0"], ["d1"]]
+    shown = camera.film()
+    assert [entry["id"] for entry in shown["tasks"]] == ["r", "d2", "d3"]
+    assert (shown["shown"], shown["of"]) == (3, 5)
+    rows = [row["row"] for row in shown["lanes"]]
+    assert len(set(rows)) == 3 and max(rows) <= 3  # the rows of those that went are given to others
+    assert camera.take([replace(done[0], result="late")])["upserts"] == []
+
+
+def test_what_was_planned_is_a_ghost_until_it_is_seen() -> None:
+    camera = Camera()
+    camera.plan(films.chord_plan())
+    ghosts = camera.film()
+    assert [(entry["label"], entry["state"], entry["planned"]) for entry in ghosts["tasks"]][:2] == [
+        ("collect(1)", "", True),
+        ("collect(2)", "", True),
+    ]
+    assert len(ghosts["tasks"]) == 6  # a callback has no id yet
+    camera.take(films.chord_tasks())
+    shown = {entry["id"]: entry for entry in camera.film()["tasks"]}
+    assert [shown[name]["state"] for name in ("n0", "n4", "n5")] == ["SUCCESS", "FAILURE", ""]
+    assert [name for name, entry in shown.items() if not entry["planned"]] == ["x"]
+
+
+def test_a_callback_is_planned_although_celery_makes_up_its_id() -> None:
+    errback = replace(task("alarm", "('n4',)", lane("real", ("PENDING", 1.6), ("SUCCESS", 1.7)), parent="n4"), name="projects.alarm")
+    shown = film([*films.chord_tasks(), errback], graphs=[films.chord_plan()])
+    assert next(entry for entry in shown["tasks"] if entry["id"] == "real")["planned"]
+    nodes = {node["id"]: node["kind"] for node in shown["graphs"][0]["nodes"]}
+    assert nodes["real"] == "link_error"
+    assert "link_error-6" not in nodes
+
+
+def test_what_waits_for_a_failure_never_runs() -> None:
+    shown = films.chord()
+    states = {entry["id"]: entry["state"] for entry in shown["tasks"]}
+    assert never_ran(shown["graphs"][0], states) == {"n5"}
+    fine = {**states, "n4": "SUCCESS"}
+    assert never_ran(shown["graphs"][0], fine) == {"link_error-6"}
+    assert never_ran(shown["graphs"][0], {"n1": "FAILURE"}) >= {"n3", "n4", "n5"}
+
+
+def test_a_part_that_a_film_does_not_have_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"no part 'worker'.*workers"):
+        film([], worker=[])
+
+
+@pytest.mark.parametrize("path", RECORDED, ids=lambda path: str(path.stem))
+def test_a_recorded_run_shows_at_its_end_what_the_history_says(path: Path) -> None:
+    history = History()
+    history.extend(Observation.from_json(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+    tasks = {one.id: one for one in history.tasks()}
+    shown: Film = film(tasks.values())
+    assert shown["lanes"]
+    for entry in nest(shown):
+        here = moment(entry, shown["now"])
+        assert (here.state if here else "PENDING") == tasks[entry["id"]].state
+
+
+def _snapshot() -> dict[str, Any]:
+    message = {"label": "add(2, 3)", "queue": "celery"}
+    return {
+        "queues": [{"name": "celery", "waiting": 2, "unacked": None, "kind": "tasks", "messages": [message]}],
+        "unacked": [{"message": message, "at": 1.0}],
+        "results": [{"id": "9229f3ab-33", "state": "SUCCESS", "value": "5", "call": "", "ttl": 86399.0, "problem": ""}],
+        "groups": [{"id": "g" * 20, "gate": {"counted": 2, "size": 3, "state": "counting"}, "keys": [["k.j", "", 86400.0]]}],
+        "others": [{"name": "mine", "type": "string", "size": 3, "ttl": None, "meaning": ""}],
+        "bindings": [{}],
+        "of": {"results": 700},
+    }
+
+
+def test_an_xray_is_a_table() -> None:
+    rows = film_module.xray_table(_snapshot())["rows"]
+    assert rows[0] == ["celery", "queue", "2 waiting: add(2, 3)", ""]
+    assert ["result of 9229f3ab…", "result", "SUCCESS = 5", "23 h 59 min"] in rows
+    assert ["group gggggggg…", "gate", "2 of 3 counted, counting", "24 h 0 min"] in rows
+    assert ["mine", "string", "3 inside", "for ever"] in rows
+    assert rows[-1][2] == "not all are shown: there are 700"
+    assert film_module.queues(_snapshot()) == {"celery": {"waiting": 2, "unacked": 1}}
+
+
+def test_the_gate_shows_what_the_backend_counted() -> None:
+    camera = Camera()
+    camera.plan(films.chord_plan())
+    camera.take(films.chord_tasks())
+    for counted, at in ((None, 0.1), (1, 0.5), (1, 0.6), (3, 1.0)):
+        camera.count("g", counted, ORIGIN + at)
+    (gate,) = camera.film()["graphs"][0]["gates"]
+    assert gate["counts"] == [[0.5, 1], [1.0, 3]]
+    texts = {
+        t: [item["text"] for item in scene(camera.film(), "graph", t, 700)["items"] if "gated" in item["key"]] for t in (0.2, 0.7, 1.4)
+    }
+    assert texts == {0.2: ["gate (0/3)"], 0.7: ["gate 1/3"], 1.4: ["gate 3/3"]}
