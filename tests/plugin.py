@@ -24,6 +24,7 @@ os.environ.update(
     CLASSROOM_GRACE="2",
     TUTORIAL_DATA_DIR=str(_state / "data"),
     PYTHONPATH=str(ROOT),
+    TASKSCOPE_STILLS="1",
     # IPython's history and Jupyter's runtime files are not the learner's.
     IPYTHONDIR=str(_state / "ipython"),
 )

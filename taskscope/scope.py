@@ -1,0 +1,168 @@
+"""The front door: `Scope(app)` watches a Celery application, and draws what it saw."""
+
+import os
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from celery import Celery
+from celery.canvas import Signature
+from celery.result import ResultBase
+
+from taskscope import canvas, xray
+from taskscope.film import film
+from taskscope.history import History
+from taskscope.ledger import Ledger
+from taskscope.model import Task
+from taskscope.projector import Projector
+from taskscope.receiver import Receiver
+from taskscope.stage import Stage
+from taskscope.states import ENDS
+from taskscope.view import Plan, View
+from taskscope.words import sentence
+
+QUIET = 0.15  # seconds without news, after which a picture may be taken
+PATIENCE = 2.0  # seconds that a picture waits for the witnesses to agree
+
+
+class Scope:
+    """What an application's tasks do, from now on: seen by the events of its workers, its result backend and its own publishing.
+
+    Args:
+        app: the application; anybody's will do.
+        commands: also watch the commands that the broker gets (Redis only, and only where the server allows it).
+
+    Raises:
+        ScopeError: the broker can't be heard.
+    """
+
+    def __init__(self, app: Celery, commands: bool = False) -> None:
+        self.app = app
+        self._lock = threading.RLock()
+        self._read = 0
+        self._history = History()
+        self._changed: dict[str, None] = {}
+        self.ledger = Ledger()
+        self.projector = Projector(self)
+        self._receiver = Receiver(app, self.ledger.append, commands).start()
+
+    def __repr__(self) -> str:
+        return f"Scope of {self.app.main or 'an application without a name'}"
+
+    # -- the views -------------------------------------------------------------------------------------------------
+
+    def stage(self) -> View:
+        """Show where each task is: with the client, in the broker, in a worker, in the result backend."""
+        return View(self, "stage")
+
+    def lanes(self, *results: ResultBase, by: str = "attempt") -> View:
+        """Show what happened when: a row for each attempt, or, with by="slot", for each process of a worker."""
+        return View(self, "lanes", _ids(results), by=by)
+
+    def states(self, *results: ResultBase) -> View:
+        """Show the way that tasks took through the states."""
+        return View(self, "states", _ids(results))
+
+    def witnesses(self, *results: ResultBase) -> View:
+        """Show who says what about tasks: the events, the result backend, the broker."""
+        return View(self, "witnesses", _ids(results))
+
+    def graph(self, signature: Signature) -> Plan:
+        """Show what a canvas will do, before it is sent; send what this returns, as you would send the signature."""
+        return Plan(self, canvas.plan(signature))
+
+    def xray(self) -> View:
+        """Show what the broker and the result backend hold at this moment."""
+        return View(self, "xray", xray=xray.xray(self.app))
+
+    # -- what was seen ---------------------------------------------------------------------------------------------
+
+    @property
+    def status(self) -> list[str]:
+        """What can be heard: one sentence for each witness."""
+        return self._receiver.status
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the pictures has to know: times in which something may have been missed."""
+        return [f"something may have been missed: {gap.why}" for gap in self._history.gaps]
+
+    def tasks(self, ids: Iterable[str] | None = None) -> list[Task]:
+        """Return the tasks that were seen, or those with these ids."""
+        with self._lock:
+            self._fold()
+            if ids is None:
+                return self._history.tasks()
+            return [self._task(name) for name in ids]
+
+    def sentences(self) -> list[str]:
+        """Return one line for each task, without ids and times."""
+        return [sentence(task) for task in self.tasks()]
+
+    def workers(self) -> list[dict[str, Any]]:
+        """Return the workers as a film wants them."""
+        with self._lock:
+            self._fold()
+            return [{"host": one.host, "slots": one.slots, "alive": one.alive} for one in self._history.workers.values()]
+
+    def changed(self) -> list[str]:
+        """Return the ids of the tasks that have changed since the last call."""
+        with self._lock:
+            self._fold()
+            changed, self._changed = list(self._changed), {}
+            return changed
+
+    def settle(self, ids: Iterable[str] | None = None, timeout: float = PATIENCE) -> None:
+        """Wait until the witnesses of these tasks agree and have nothing more to say, at most so many seconds."""
+        wanted = None if ids is None else list(ids)
+        deadline = time.monotonic() + timeout
+        while (left := deadline - time.monotonic()) > 0:
+            position = self.ledger.position
+            at_rest = all(_at_rest(task) for task in self.tasks(wanted))
+            if not self.ledger.wait(position, min(QUIET, left)) and at_rest:
+                return
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write everything that was observed to a file, one JSON object a line."""
+        self.ledger.save(path)
+
+    @classmethod
+    def replay(cls, path: str | os.PathLike[str], view: str = "stage") -> Stage:
+        """Play a file that `save` wrote, as a widget; no broker is needed.
+
+        Raises:
+            ScopeError: it is not such a file.
+        """
+        ledger = Ledger.load(path)
+        history = History()
+        history.extend(ledger)
+        workers = [{"host": one.host, "slots": one.slots, "alive": one.alive} for one in history.workers.values()]
+        return Stage(film(history.tasks(), workers=workers, notes=[note for note in (ledger.shown, ledger.trouble) if note]), view)
+
+    def close(self) -> None:
+        """Stop listening; what was seen stays."""
+        self._receiver.close()
+
+    def _task(self, name: str) -> Task:
+        try:
+            return self._history.task(name)
+        except KeyError:
+            return Task(id=name)
+
+    def _fold(self) -> None:
+        news, self._read = self.ledger.since(self._read)
+        self._history.extend(news)
+        self._changed.update(dict.fromkeys(self._history.changed()))
+
+
+def _ids(results: Sequence[ResultBase]) -> list[str] | None:
+    if not results:
+        return None
+    return list(dict.fromkeys(name for result in results for name in reversed(result.as_list())))
+
+
+def _at_rest(task: Task) -> bool:
+    """Tell whether no witness has to catch up: what has ended for the backend has ended for the events, and the other way round."""
+    ended = {who: state in ENDS for who, state in task.said.items() if who in ("event", "result")}
+    return len(set(ended.values())) < 2
