@@ -92,8 +92,8 @@ class Key:
     ttl: float | None  # seconds; None when it stays for ever
 
 
-def names(client: "redis.Redis", prefix: str) -> Iterator[bytes]:
-    """Find the names of all keys with a prefix, bit by bit, so that nobody else waits for us.
+def names(client: "redis.Redis", prefix: str, kind: str | None = None) -> Iterator[bytes]:
+    """Find the names of all keys with a prefix (and of one type), bit by bit, so that nobody else waits for us.
 
     Raises:
         TimeoutError: there are more than can be listed in the time that we give ourselves.
@@ -102,7 +102,7 @@ def names(client: "redis.Redis", prefix: str) -> Iterator[bytes]:
     pattern = escaped(prefix) + "*" if prefix else None
     cursor, seen = 0, set[bytes]()
     while True:
-        cursor, found = client.scan(cursor, match=pattern, count=SCAN_STEP)
+        cursor, found = client.scan(cursor, match=pattern, count=SCAN_STEP, _type=kind)
         fresh = {name for name in found if isinstance(name, bytes)} - seen  # a key may come twice while the server's table grows
         seen |= fresh
         yield from sorted(fresh)

@@ -188,7 +188,7 @@ def _from_rabbitmq(management: rabbitmq.Management, limit: int, of: dict[str, in
 def _cut(kind: str, found: Sequence[Any], limit: int, of: dict[str, int], total: int | None = None) -> tuple[Any, ...]:
     total = len(found) if total is None else total
     if total > min(len(found), limit):
-        of[kind] = total
+        of[kind] = total + of.get(kind, 0)
     return tuple(found[:limit])
 
 
@@ -214,6 +214,7 @@ class _Redis:
         self._index = str(options.get("unacked_index_key", f"{self._unacked}_index"))
         self._mutex = str(options.get("unacked_mutex_key", f"{self._unacked}_mutex"))
         self._queues = sorted(app.amqp.queues) if broker else []
+        self._expected_names = {self._unacked, self._index, *(self._list_of(queue, step) for queue in self._queues for step in self._steps)}
         self._prefixes = {
             kind: getattr(app.backend, f"{attribute}_keyprefix").decode()
             for kind, attribute in (("results", "task"), ("groups", "group"))
@@ -245,6 +246,9 @@ class _Redis:
             for prefix in sorted(prefixes):
                 for name in names(client, prefix):
                     self._keep(self._kind(shown(name)), name)
+                if self._counts.get("others", 0) > self._limit:  # a queue that no setting names may be among those left out
+                    for name in names(client, prefix, "list"):
+                        self._keep("lists" if self._kind(shown(name)) == "others" else "", name)
         except TimeoutError as error:
             notes.append(str(error))
         except Exception as error:
@@ -260,8 +264,8 @@ class _Redis:
 
     def _kind(self, name: str) -> str:
         if (rest := self._inside(self._broker, name)) is not None:
-            if rest in (self._unacked, self._index):
-                return "unacked"
+            if rest in self._expected_names:
+                return "expected"
             if rest.startswith(("_kombu.binding.", "_kombu.binding_permanent.")):
                 return "bindings"
         for kind, prefix in self._prefixes.items():
@@ -274,10 +278,7 @@ class _Redis:
 
     def _expected(self) -> list[bytes]:
         """Name the keys that are looked at even if they were not there a moment ago: a message may just have moved there."""
-        if not self._broker:
-            return []
-        queues = [self._list_of(queue, step) for queue in self._queues for step in self._steps]
-        return [f"{self._broker.prefix}{name}".encode() for name in [*queues, self._unacked, self._index]]
+        return [f"{self._broker.prefix}{name}".encode() for name in sorted(self._expected_names)] if self._broker else []
 
     def _list_of(self, queue: str, step: int) -> str:
         return f"{queue}{self._separator}{step}" if step else queue
@@ -357,18 +358,17 @@ class _Redis:
 
     def _read_others(self, keys: Mapping[bytes, Key], of: dict[str, int]) -> tuple[Other, ...]:
         bound = {binding.queue for binding in self._read_bindings(keys, {})} if self._broker else set()
-        found = []
+        found, queues = [], 0
         for key in keys.values():
             if self._kind(key.name) != "others":
                 continue
             rest = self._inside(self._broker, key.name)
             if rest is not None and key.type == "list" and self._looks_like_a_queue(rest, key, bound):
-                continue
-            found.append(Other(key.name, key.type, key.size, key.ttl, self._meaning(rest)))
-        left_out = self._counts.get("others", 0) - len(self._chosen.get("others", ()))
-        if left_out > 0:
-            of["other keys"] = of.get("other keys", 0) + self._counts["others"]
-        return tuple(sorted(found, key=lambda other: other.name))
+                queues += 1
+            else:
+                found.append(Other(key.name, key.type, key.size, key.ttl, self._meaning(rest)))
+        found.sort(key=lambda other: other.name)
+        return _cut("other keys", found, self._limit, of, self._counts.get("others", 0) - queues)
 
     def _meaning(self, rest: str | None) -> str:
         if rest == self._mutex:
