@@ -143,7 +143,7 @@ def xray(app: Celery, limit: int = 200, management_url: str | None = None) -> Sn
     if management := rabbitmq.management_of(app, management_url):
         try:
             parts |= _from_rabbitmq(management, limit, of)
-            notes.append("RabbitMQ shows numbers, not messages: to look at one is to take it out, and it is marked as delivered before")
+            notes.append("RabbitMQ shows numbers, up to 5 s old, not messages: to look at one is to take it out, which marks it for ever")
         except ScopeError as error:
             notes.append(str(error))
     elif broker is None:

@@ -74,10 +74,14 @@ class Bomb:
         return Path.touch, (Path("opened"),)
 
 
+def bomb() -> str:
+    return base64.b64encode(pickle.dumps(Bomb())).decode()
+
+
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"content-type": PICKLE, "body": base64.b64encode(pickle.dumps(Bomb())).decode()}, "its body is a pickle, which could run any code, not opened"),
+        ({"content-type": PICKLE, "body": bomb()}, "its body is a pickle, which could run any code, not opened"),
         ({"content-type": "application/x-msgpack"}, "its body is msgpack, not opened"),
         ({"content-type": "image/png"}, "its body is image/png, not opened"),
         ({"content-type": None}, "its body is unknown, not opened"),
