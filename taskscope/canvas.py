@@ -5,7 +5,6 @@ place, reorders nested groups and subscribes to results. So `plan()` takes a cop
 Celery keeps, and reads off the copy what Celery will make of it. The copy is then the one to send.
 """
 
-import reprlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -20,6 +19,7 @@ from celery.result import ResultBase
 from celery.utils.functional import arity_greater, regen
 
 from taskscope.errors import ScopeError
+from taskscope.messages import brief, call
 
 NodeKind = Literal["task", "link", "link_error"]
 EdgeKind = Literal["chain", "chord", "link", "link_error"]
@@ -476,9 +476,6 @@ def _is_inline(errback: Signature) -> bool:
 
 # -- words ------------------------------------------------------------------------------------------------------------
 
-_brief = reprlib.Repr()
-_brief.maxstring = _brief.maxother = 40
-
 
 def _short(name: str) -> str:
     return name.rpartition(".")[2]
@@ -486,7 +483,8 @@ def _short(name: str) -> str:
 
 def _label(leaf: Signature, fed: bool) -> str:
     if leaf.task in ("celery.starmap", "celery.map", "celery.chunks"):
-        return f"{_short(_as_signature(leaf.kwargs['task'], leaf).task)}.{_short(leaf.task)}({_brief.repr(list(leaf.kwargs['it']))})"
-    first = ["…"] if fed and not leaf.immutable else []
-    words = [*first, *map(_brief.repr, leaf.args), *(f"{name}={_brief.repr(value)}" for name, value in leaf.kwargs.items())]
-    return f"{_short(leaf.task)}({', '.join(words)})"
+        return f"{_short(_as_signature(leaf.kwargs['task'], leaf).task)}.{_short(leaf.task)}({brief(list(leaf.kwargs['it']))})"
+    label = call(leaf.task, leaf.args, leaf.kwargs)
+    if not fed or leaf.immutable:
+        return label
+    return label.replace("(", "(…, " if leaf.args or leaf.kwargs else "(…", 1)
