@@ -319,8 +319,10 @@ def anything(draw: st.DrawFn) -> Observation:
     task = draw(st.sampled_from(["t", "u"]))
     kind = draw(st.sampled_from([*KINDS, "stored", "stored", "worker-heartbeat", "worker-offline", "gap"]))
     if kind == "stored":
-        source = draw(st.sampled_from(["result", "result", "snapshot"]))
-        return stored(draw(st.sampled_from(STATES)), at, draw(st.sampled_from(["1", "2"])), task=task, source=source)
+        data: dict[str, Any] = {"state": draw(st.sampled_from(STATES)), "result": draw(st.sampled_from(["1", "2"]))}
+        data |= draw(st.sampled_from([{}, {}, {"retries": 0, "name": "add"}, {"retries": 1, "name": "add"}]))
+        source, host = draw(st.sampled_from(["result", "result", "snapshot"])), draw(st.sampled_from(["", "v", "w"]))
+        return one("stored", at, task, source=source, host=host, arrived=at + draw(st.integers(0, 3)), data=data)
     if kind.startswith("worker-"):
         return one(kind, at, task=None, host=draw(st.sampled_from("vw")), data={"active": draw(st.integers(0, 1))})
     if kind == "gap":
