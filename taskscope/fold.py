@@ -518,9 +518,8 @@ def _placed(steps: list[_Step]) -> None:
 
 
 def _move(step: _Step, to: float) -> None:
-    if step.sources and abs(step.at - to) > CLOCK_DOUBT:
-        word = f"said {abs(step.at - to):.1f} s {'later' if step.at > to else 'earlier'} by another clock"
-        step.note = f"{step.note} ({word})" if step.note else word
+    if step.sources and not step.note and abs(step.at - to) > CLOCK_DOUBT:
+        step.note = f"said {abs(step.at - to):.1f} s {'later' if step.at > to else 'earlier'} by another clock"
     step.at = to
 
 
@@ -573,7 +572,8 @@ def _built(
             busy = begin, _NEVER if end is None else end
         for step in steps:
             for source in step.sources:
-                said[source] = step.state
+                if source != "command":  # the broker's log has more to say than the lanes show
+                    said[source] = step.state
         marks = tuple([Mark(step.state, step.at, step.evidence, step.sources, step.note) for step in steps])
         strips.append(Strip(draft.attempt or 0, delivery, _host(draft), marks, tuple(spans), _eta(draft), busy, unended))
     if len(strips) > 1:
