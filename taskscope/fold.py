@@ -267,8 +267,11 @@ def _in_order(drafts: list[_Draft], messages: list[Observation]) -> list[_Draft]
 
     if len(drafts) > 1:
         drafts.sort(key=lambda draft: draft.attempt or 0)  # which keeps the order in time of one attempt's deliveries
+    deliveries: dict[int, list[_Draft]] = {}
+    for draft in drafts:
+        deliveries.setdefault(draft.attempt or 0, []).append(draft)
     for attempt, groups in sorted(waiting.items()):
-        own = [draft for draft in drafts if draft.attempt == attempt]
+        own = deliveries.get(attempt, [])
         for nth, group in enumerate(groups):
             if nth == len(own):
                 own.append(_Draft(attempt))

@@ -360,7 +360,7 @@ def test_whatever_is_said_in_whatever_order(said: list[Observation], chance: ran
 
 @settings(max_examples=60, deadline=None)
 @given(run=st.sampled_from(RUNS), chance=st.randoms(use_true_random=False))
-def test_whatever_was_missed_nothing_is_contradicted_that_was_not(run: str, chance: random.Random) -> None:
+def test_whatever_was_missed_the_steps_keep_their_order(run: str, chance: random.Random) -> None:
     """Without some of the events' and the backend's words the lanes that remain are still told in the right order."""
     said = [each for each in observations(run) if chance.random() < 0.8]
     for task in history_of(said).tasks():
