@@ -5,7 +5,7 @@ their times are true; the times of two hosts are never compared to decide what a
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -28,7 +28,7 @@ END_OF = {
 _RANK = {"published": 0, "LPUSH": 1, "sent": 2, "received": 3, "started": 4} | {kind: 6 + i for i, kind in enumerate(END_OF)}
 _OTHER_RANK = 5
 _GIVEN_BACK = frozenset({"REJECTED", "CANCELLED"})  # the delivery is over, the task need not be
-_BROKER_SAYS = {"LPUSH": "PENDING", "RPUSH": "PENDING", "BRPOP": "RECEIVED", "HSET": "RECEIVED", "ZADD": "RECEIVED"}
+_BROKER_SAYS = {"LPUSH": "PENDING", "RPUSH": "PENDING", "BRPOP": "RECEIVED", "HSET": "RECEIVED"}
 _ABOUT = (  # field of the task, and what the witnesses call it
     ("name", ("name",)),
     ("args", ("args", "argsrepr")),
@@ -37,8 +37,11 @@ _ABOUT = (  # field of the task, and what the witnesses call it
     ("root", ("root_id", "root")),
     ("group", ("group", "group_id")),
 )
+_PARENT = ("parent", ("parent_id", "parent"))
 _NEVER = math.inf
 RETRY = "RETRY"
+_STORED_ENDS = ENDS | {RETRY}
+_TELLS_ABOUT = frozenset({"published", "sent", "received", "LPUSH", "stored"})
 
 
 class Surroundings(Protocol):
@@ -80,6 +83,7 @@ class Folded:
     doubt: float | None = None  # the evidence depends on whether events were heard until then
     # Custom states from these witnesses that are later than all else just go to the end of the last lane.
     grows: frozenset[str] = frozenset()
+    stored_until: float = -_NEVER
 
     def task(self, slots: Sequence[int | None]) -> Task:
         """Return the task, its lanes on these slots."""
@@ -88,6 +92,10 @@ class Folded:
             for strip, slot in zip(self.strips, slots, strict=True)
         )
         return Task(self.id, lanes=lanes, **self.fields)
+
+
+def _by_arrival(said: Observation) -> tuple[float, float]:
+    return said.arrived, said.at
 
 
 def sort_key(said: Observation) -> tuple[float, int, str, str, str, int]:
@@ -143,8 +151,10 @@ def fold(task: str, observations: Sequence[Observation], around: Surroundings) -
     drafts = [draft for host in by_host.values() for draft in host.drafts]
     drafts = _in_order(drafts, messages)
     if stored:
+        # The backend's words come by one way, in order; their times may be those of the worker that stored an end.
+        stored.sort(key=_by_arrival)
         _match_stored(drafts, stored)
-    return _built(task, drafts, observations, said, bool(stored), around)
+    return _built(task, drafts, observations, said, stored, around)
 
 
 # -- the words of one worker ------------------------------------------------------------------------------------------
@@ -257,8 +267,11 @@ def _in_order(drafts: list[_Draft], messages: list[Observation]) -> list[_Draft]
 
     if len(drafts) > 1:
         drafts.sort(key=lambda draft: draft.attempt or 0)  # which keeps the order in time of one attempt's deliveries
+    deliveries: dict[int, list[_Draft]] = {}
+    for draft in drafts:
+        deliveries.setdefault(draft.attempt or 0, []).append(draft)
     for attempt, groups in sorted(waiting.items()):
-        own = [draft for draft in drafts if draft.attempt == attempt]
+        own = deliveries.get(attempt, [])
         for nth, group in enumerate(groups):
             if nth == len(own):
                 own.append(_Draft(attempt))
@@ -296,10 +309,9 @@ def _match_stored(drafts: list[_Draft], stored: Sequence[Observation]) -> None:
     if drafts:
         starts = [i for i, said in enumerate(stored) if said.data["state"] == "STARTED"]
         _pair(homes, stored, starts, [(draft, draft.started) for draft in drafts if draft.started])
-        for kind, state in END_OF.items():
+        for kind in {draft.end.kind for draft in drafts if draft.end}:
             ended = [(draft, draft.end) for draft in drafts if draft.end and draft.end.kind == kind]
-            if ended:
-                _pair(homes, stored, [i for i, said in enumerate(stored) if said.data["state"] == state], ended)
+            _pair(homes, stored, [i for i, said in enumerate(stored) if said.data["state"] == END_OF[kind]], ended)
     current: _Draft | None = None
     for i, said in enumerate(stored):
         state = str(said.data["state"])
@@ -309,7 +321,7 @@ def _match_stored(drafts: list[_Draft], stored: Sequence[Observation]) -> None:
         if state == "STARTED":
             draft.stored_start = said
             draft.stored_early, draft.stored_customs = draft.stored_customs, []
-        elif state in ENDS or state == "RETRY":
+        elif state in _STORED_ENDS:
             if draft.stored_end is None:
                 draft.stored_end = said
             elif draft.stored_end.data["state"] != state:
@@ -356,10 +368,13 @@ def _pair(
 
 def _may_be(draft: _Draft, said: Observation) -> bool:
     """Tell whether a stored state can be of this lane: it may name the attempt, and STARTED names the host."""
-    if said.attempt is not None and said.attempt != draft.attempt:
+    attempt = _attempt(said)
+    if attempt is not None and attempt != draft.attempt:
         return False
+    if said.host or not draft.host:
+        return not draft.host or said.host == draft.host
     result = text_of(said.data.get("result")) if said.data["state"] == "STARTED" else ""
-    return "'hostname': " not in result or not draft.host or repr(draft.host) in result
+    return "'hostname': " not in result or repr(draft.host) in result
 
 
 def _home(drafts: list[_Draft], current: _Draft | None, said: Observation, state: str) -> _Draft:
@@ -367,25 +382,24 @@ def _home(drafts: list[_Draft], current: _Draft | None, said: Observation, state
     after = drafts.index(current) + 1 if current else 0
     free = [draft for draft in drafts[after:] if not (draft.stored_end or draft.stored_start) and _may_be(draft, said)]
     over = current is not None and current.stored_end is not None
+    if current and _may_be(current, said):
+        if state == "STARTED":
+            stays = not (over or current.stored_start or current.started)
+        elif state in _STORED_ENDS:
+            stays = not over or RETRY not in (state, _stored_state(current))
+        else:
+            stays = not over
+        if stays:
+            return current
     if state == "STARTED":
-        if current and not (over or current.stored_start or current.started) and _may_be(current, said):
-            return current
         found = next((draft for draft in free if not draft.started), None)
-    elif state in ENDS or state == "RETRY":
-        if current and (not over or RETRY not in (state, _stored_state(current))):
-            return current
-        found = next((draft for draft in free if not draft.end), None)
-        if current is None:
-            found = found or next(iter(drafts), None)
     else:
-        if current and not over:
-            return current
         found = next((draft for draft in free if not draft.end), None)
-        if current is None:
-            found = found or next(iter(drafts), None)
+        if current is None and not found:
+            found = next(iter(free), None)
     if found:
         return found
-    attempt = said.attempt
+    attempt = _attempt(said)
     if attempt is None and current:
         attempt = (current.attempt or 0) + (_stored_state(current) == RETRY)
     elif attempt is None:
@@ -393,6 +407,11 @@ def _home(drafts: list[_Draft], current: _Draft | None, said: Observation, state
     made = _Draft(attempt)
     drafts.insert(after, made)
     return made
+
+
+def _host(draft: _Draft) -> str:
+    """Return where it ran: whoever tells of a run tells it, but not every result does."""
+    return draft.host or next((said.host for said in (draft.stored_start, draft.stored_end) if said and said.host), "")
 
 
 def _stored_state(draft: _Draft) -> str:
@@ -502,9 +521,8 @@ def _placed(steps: list[_Step]) -> None:
 
 
 def _move(step: _Step, to: float) -> None:
-    if step.sources and abs(step.at - to) > CLOCK_DOUBT:
-        word = f"said {abs(step.at - to):.1f} s {'later' if step.at > to else 'earlier'} by another clock"
-        step.note = f"{step.note} ({word})" if step.note else word
+    if step.sources and not step.note and abs(step.at - to) > CLOCK_DOUBT:
+        step.note = f"said {abs(step.at - to):.1f} s {'later' if step.at > to else 'earlier'} by another clock"
     step.at = to
 
 
@@ -527,7 +545,12 @@ _CLOSES = ENDS | _GIVEN_BACK | {"RETRY"}
 
 
 def _built(
-    task: str, drafts: list[_Draft], observations: Sequence[Observation], said: dict[str, str], stored: bool, around: Surroundings
+    task: str,
+    drafts: list[_Draft],
+    observations: Sequence[Observation],
+    said: dict[str, str],
+    stored: Sequence[Observation],
+    around: Surroundings,
 ) -> Folded:
     strips: list[Strip] = []
     doubt: float | None = None
@@ -552,18 +575,19 @@ def _built(
             busy = begin, _NEVER if end is None else end
         for step in steps:
             for source in step.sources:
-                said[source] = step.state
+                if source != "command":  # the broker's log has more to say than the lanes show
+                    said[source] = step.state
         marks = tuple([Mark(step.state, step.at, step.evidence, step.sources, step.note) for step in steps])
-        strips.append(Strip(draft.attempt or 0, delivery, draft.host, marks, tuple(spans), _eta(draft), busy, unended))
+        strips.append(Strip(draft.attempt or 0, delivery, _host(draft), marks, tuple(spans), _eta(draft), busy, unended))
     if len(strips) > 1:
         _link(strips)
 
     fields = _about(task, observations)
     fields["said"] = said
     if stored:
-        fields["stored"] = _last_stored(observations)
+        fields["stored"] = str(stored[-1].data["state"])
     current = _current(strips)
-    folded = Folded(task, strips, fields, doubt)
+    folded = Folded(task, strips, fields, doubt, stored_until=stored[-1].arrived if stored else -_NEVER)
     if current is None:
         fields["evidence"] = "inferred"  # PENDING is also what the backend says of what it does not know
         return folded
@@ -587,11 +611,11 @@ def _doubted(draft: _Draft, steps: list[_Step], around: Surroundings) -> float |
     if draft.started:
         # The worker told that it ran. It goes on telling other things, and nothing of the end.
         due = end.arrived + GRACE
-        contradicted = around.heard_until >= due and not around.missed(draft.started.at, end.at + GRACE)
+        contradicted = around.heard_until >= due and not around.missed(draft.started.at, end.arrived + GRACE)
     elif state == "FAILURE" and not (draft.messages or draft.received or draft.customs or draft.stored_start or draft.stored_customs):
         # Somebody listened, and there was no message and no run: it never ran, its chain broke before.
         due = end.arrived
-        contradicted = around.heard_from <= due and not around.missed(-_NEVER, end.at)
+        contradicted = around.heard_from <= due and not around.missed(-_NEVER, end.arrived)
     else:
         return None
     if contradicted:
@@ -645,24 +669,31 @@ def grown(folded: Folded, later: Sequence[Observation]) -> Folded | None:
     strip = folded.strips[-1]
     marks = list(strip.marks)
     now = marks[-1].at
-    said = dict(folded.fields["said"])
+    fields = folded.fields
+    said = dict(fields["said"])
     stored = folded.fields.get("stored", "")
+    until = folded.stored_until
     for each in later:
         if each.source not in folded.grows:
             return None
-        if each.source == "result":
-            stored = str(each.data.get("state") or "")
-            if each.kind != "stored" or each.attempt is not None or not stored or stored in STATES:
+        if each.source == "event":
+            if each.host != strip.host or each.kind in _RANK:
                 return None
-        elif each.host != strip.host or each.kind in _RANK:
-            return None
+        else:
+            stored = str(each.data.get("state") or "")
+            is_here = _attempt(each) in (None, strip.attempt) and (not each.host or each.host == strip.host)
+            if each.kind != "stored" or not stored or stored in STATES or not is_here or each.arrived <= until:
+                return None
+            if any(name not in fields and any(map(each.data.get, keys)) for name, keys in (*_ABOUT, _PARENT)):
+                return None
+            until = each.arrived
         step = _custom(each)
         now = max(now, step.at)
         marks.append(Mark(step.state, now, "observed", step.sources, step.note))
         said[each.source] = step.state
     new = Strip(strip.attempt, strip.delivery, strip.host, tuple(marks), strip.spans, strip.eta, strip.busy, strip.unended)
-    fields = folded.fields | {"state": marks[-1].state, "said": said, "stored": stored}
-    return Folded(folded.id, [*folded.strips[:-1], new], fields, folded.doubt, folded.grows)
+    fields = fields | {"state": marks[-1].state, "said": said, "stored": stored}
+    return Folded(folded.id, [*folded.strips[:-1], new], fields, folded.doubt, folded.grows, until)
 
 
 # -- small readings ---------------------------------------------------------------------------------------------------
@@ -712,32 +743,33 @@ def _result(draft: _Draft, state: str) -> str:
     return next((text for text in texts if text and text != "ExceptionWithTraceback()"), next(iter(texts), ""))
 
 
-def _last_stored(observations: Sequence[Observation]) -> str:
-    return next(str(said.data["state"]) for said in reversed(observations) if said.kind == "stored" and said.data.get("state"))
-
-
 def _about(task: str, observations: Sequence[Observation]) -> dict[str, Any]:
     """Return what the task is: each field by the first who tells it."""
     fields: dict[str, Any] = {}
+    missing: Sequence[tuple[str, tuple[str, ...]]] = _ABOUT
     names: list[str] = []
     for said in observations:
         data = said.data
-        if not data or said.kind in END_OF or (said.kind == "stored" and len(data) < 3):
+        if said.kind not in _TELLS_ABOUT or (said.kind == "stored" and len(data) < 3):
             continue
-        for name, keys in _ABOUT:
-            if name not in fields:
-                for key in keys:
-                    if value := data.get(key):
-                        fields[name] = text_of(value)
-                        break
+        missing = [(name, keys) for name, keys in missing if not _tell(fields, name, keys, data)]
         # A retry names the task as its own parent.
-        if "parent" not in fields and (parent := data.get("parent_id") or data.get("parent")) and parent != task:
+        if "parent" not in fields and (parent := next(filter(None, map(data.get, _PARENT[1])), None)) and parent != task:
             fields["parent"] = text_of(parent)
-        if said.kind in _RANK and (called := data.get("name")) and called not in names:
+        if said.kind != "stored" and (called := data.get("name")) and called not in names:
             names.append(called)
     if len(names) > 1:
         fields["extra"] = {"names": tuple(names)}
     return fields
+
+
+def _tell(fields: dict[str, Any], name: str, keys: Sequence[str], data: Mapping[str, Any]) -> bool:
+    """Set a field by the first of these keys that says something, and tell whether one did."""
+    for key in keys:
+        if value := data.get(key):
+            fields[name] = text_of(value)
+            return True
+    return False
 
 
 def _eta(draft: _Draft) -> float | None:

@@ -218,7 +218,7 @@ class History:
         return [self._task(task) for task in self._ordered()]
 
     def changed(self) -> list[str]:
-        """Return the ids of the tasks that are not as they were at the last call, in the order of `tasks()`."""
+        """Return the ids of the tasks of which something new is known since the last call, in the order of `tasks()`."""
         self._refresh()
         changed = sorted((story.first, task) for task in self._changed if (story := self._stories.get(task)))
         self._changed.clear()

@@ -12,7 +12,7 @@ class Mark:
     """One step of one lane: the state, when, who says so, and how well it is known.
 
     Within a lane `at` never goes back: where a witness with another clock, or a slow one, says something else, the mark is
-    placed between its neighbours, and a difference of more than half a second is told in `note`.
+    placed between its neighbours, and a difference of more than half a second is told in `note` where that has nothing else to tell.
     """
 
     state: str  # one of states.STATES, or a custom one such as PROGRESS; REJECTED and CANCELLED end a delivery

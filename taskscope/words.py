@@ -1,11 +1,12 @@
 """A task in words: without ids and times, so that the same run reads the same tomorrow."""
 
 import ast
+import re
 from itertools import groupby
 
 from taskscope.model import Lane, Mark, Task
 
-_LONGEST = 40
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def label(task: Task) -> str:
@@ -43,9 +44,10 @@ def sentence(task: Task) -> str:
 def _outcome(task: Task) -> str:
     if task.state == "SUCCESS":
         return f" = {_cut(task.result)}" if task.result else ""
-    if task.state in ("FAILURE", "REVOKED") and task.lanes:
-        note = task.lanes[-1].marks[-1].note
-        return f": {note}" if note else ""
+    if task.state == "FAILURE":
+        return f": {_cut(task.result, 60)}" if task.result else ""
+    if task.state == "REVOKED" and task.lanes:
+        return f": {task.lanes[-1].marks[-1].note}"  # why, in the same word by whoever told it first
     return ""
 
 
@@ -68,5 +70,7 @@ def _keywords(text: str) -> list[str]:
     return [f"{name}={_cut(repr(value))}" for name, value in pairs.items()]
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+def _cut(text: str, limit: int = 40) -> str:
+    """Leave out what is long, and ids, which are others in each run."""
+    text = _ID.sub("…", text)
+    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -319,8 +319,10 @@ def anything(draw: st.DrawFn) -> Observation:
     task = draw(st.sampled_from(["t", "u"]))
     kind = draw(st.sampled_from([*KINDS, "stored", "stored", "worker-heartbeat", "worker-offline", "gap"]))
     if kind == "stored":
-        source = draw(st.sampled_from(["result", "result", "snapshot"]))
-        return stored(draw(st.sampled_from(STATES)), at, draw(st.sampled_from(["1", "2"])), task=task, source=source)
+        data: dict[str, Any] = {"state": draw(st.sampled_from(STATES)), "result": draw(st.sampled_from(["1", "2"]))}
+        data |= draw(st.sampled_from([{}, {}, {"retries": 0, "name": "add"}, {"retries": 1, "name": "add"}]))
+        source, host = draw(st.sampled_from(["result", "result", "snapshot"])), draw(st.sampled_from(["", "v", "w"]))
+        return one("stored", at, task, source=source, host=host, arrived=at + draw(st.integers(0, 3)), data=data)
     if kind.startswith("worker-"):
         return one(kind, at, task=None, host=draw(st.sampled_from("vw")), data={"active": draw(st.integers(0, 1))})
     if kind == "gap":
@@ -358,7 +360,7 @@ def test_whatever_is_said_in_whatever_order(said: list[Observation], chance: ran
 
 @settings(max_examples=60, deadline=None)
 @given(run=st.sampled_from(RUNS), chance=st.randoms(use_true_random=False))
-def test_whatever_was_missed_nothing_is_contradicted_that_was_not(run: str, chance: random.Random) -> None:
+def test_whatever_was_missed_the_steps_keep_their_order(run: str, chance: random.Random) -> None:
     """Without some of the events' and the backend's words the lanes that remain are still told in the right order."""
     said = [each for each in observations(run) if chance.random() < 0.8]
     for task in history_of(said).tasks():
@@ -477,8 +479,28 @@ def test_without_any_event_a_stored_failure_is_no_contradiction() -> None:
 
 
 def test_witnesses_are_told_apart() -> None:
-    task = only(history_of([one("published", 1), one("LPUSH", 1), *RAN, stored("PROGRESS", 3)]))
+    said = [one("published", 1), one("LPUSH", 1), *RAN, stored("PROGRESS", 3)]
+    task = only(history_of(said))
     assert dict(task.said) == {"publish": "PENDING", "command": "PENDING", "event": "STARTED", "result": "PROGRESS"}
+    assert task.lanes[0].marks[0].sources == ("command", "publish")
+    taken = Observation("command", "HSET", 1.5, 1.5, "t")
+    assert only(history_of([*said, taken])).said["command"] == "RECEIVED"
+
+
+def test_a_stored_end_that_names_its_attempt_or_host_goes_there() -> None:
+    said = [one("received", 1, attempt=0), one("started", 2), one("received", 3, attempt=1), one("started", 4)]
+    kept = one("stored", 5, data={"state": "FAILURE", "result": "no", "retries": 1})
+    assert lanes_of(only(history_of([*said, kept]))) == ["0.0 (PENDING) RECEIVED STARTED", "1.0 (PENDING) RECEIVED STARTED FAILURE"]
+    twice = [one("received", 1, host="v"), one("started", 2, host="v"), one("received", 1.5, host="w"), one("started", 2.5, host="w")]
+    task = only(history_of([*twice, stored("STARTED", 2.01, host="w"), stored("SUCCESS", 9, host="w")]))
+    assert [(lane.host, lane.marks[-1].state) for lane in task.lanes] == [("v", "STARTED"), ("w", "SUCCESS")]
+
+
+def test_an_end_is_stored_at_the_worker_s_time_and_still_comes_after_its_start() -> None:
+    behind = stored("SUCCESS", -27, arrived=3.1)  # by a clock that is 30 s behind
+    task = only(history_of([one("published", 1), stored("STARTED", 2), behind]))
+    assert lanes_of(task) == ["0.0 PENDING (RECEIVED) STARTED SUCCESS"]
+    assert task.lanes[0].marks[-1].note == "said 29.0 s earlier by another clock"
 
 
 # -- attempts and deliveries ----------------------------------------------------------------------------------------
@@ -667,6 +689,7 @@ def test_a_thousand_states_of_one_task_read_one_by_one_equal_those_read_at_once(
         ("add", f"('{'x' * 100}',)", "{}", f"add('{'x' * 38}…)"),
         ("add", "(1,)", "{'broken': <objec...", "add(1, **{'broken': <objec...)"),
         ("add", "(1,)", f"{{'x': '{'y' * 100}'}}", f"add(1, x='{'y' * 38}…)"),
+        ("add", "('d50c4183-bfd2-4d0b-b600-bcf0990b19f4', 2)", "{}", "add('…', 2)"),
         ("", "(1,)", "{}", "a task"),
     ],
 )
