@@ -11,7 +11,7 @@ from celery.canvas import Signature
 from celery.result import ResultBase
 
 from taskscope import canvas, xray
-from taskscope.film import film
+from taskscope.film import film, xray_table
 from taskscope.history import History
 from taskscope.ledger import Ledger
 from taskscope.model import Task
@@ -74,7 +74,8 @@ class Scope:
 
     def xray(self) -> View:
         """Show what the broker and the result backend hold at this moment."""
-        return View(self, "xray", xray=xray.xray(self.app))
+        snapshot = xray.xray(self.app)
+        return View(self, "xray", xray=xray_table(snapshot.to_json(), snapshot.text()))
 
     # -- what was seen ---------------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from datetime import UTC, datetime, timedelta
 from classroom import lab
 from tutorial_tasks.arithmetic import add, multiply
 from tutorial_tasks.celery_app import app
+from tutorial_tasks.lifecycle import count_to, flaky
 """
 
 # (exercise, what is wrong with it, the body of the learner's function, a part of the verdict's words)
@@ -90,9 +91,21 @@ WRONG = [
     ("03.2", "other numbers", "{forge_other}; return 'f'", "not multiply(6, 7)"),
     ("03.2", "a body of one part", "{forge_short}; return 'c'", "no worker could read that message"),
     ("03.2", "no id", "{forge_nameless}; return 'd'", "no worker could read that message"),
+    ("04.1", "constant", "return 'SUCCESS'", "0 messages"),
+    ("04.1", "no progress", "return add.delay(1, 1)", "STARTED → SUCCESS"),
+    ("04.1", "too much progress", "return count_to.delay(3)", "PROGRESS → PROGRESS → PROGRESS"),
+    ("04.1", "a retry", "return flaky.delay(2)", "STARTED → RETRY"),
+    ("04.1", "twice one", "count_to.delay(1); return count_to.delay(1)", "2 messages"),
+    ("04.1", "not returned", "count_to.delay(2)", "return what delay"),
+    ("04.1", "told by the notebook", "{tell}; return r", "not stored by the worker"),
+    ("04.2", "constant", "return 'queue'", "you said 'queue'"),
+    ("04.2", "by the event alone", "return {None: 'never sent', 'RECEIVED': 'worker', 'SUCCESS': 'done'}.get(last_event, 'queue')", "emptied"),
+    ("04.2", "no look at the event", "return 'queue' if lab.waiting('unread') else 'lost'", "you said 'queue'"),
     ("03.2", "no arguments", "{forge_empty}; return 'b'", "not multiply(6, 7)"),
 ]
 PIECES = {
+    "{tell}": "from tutorial_tasks.arithmetic import slow_add; r = slow_add.delay(1, 1, 1)\n"
+    "    for n in range(2): app.backend.store_result(r.id, {'done': n}, 'PROGRESS')",
     "{forge_short}": "site.producer_pool.acquire().publish([[6, 7]], routing_key='celery', serializer='json', "
     "headers={'lang': 'py', 'task': 'tutorial_tasks.arithmetic.multiply', 'id': 'c'})",
     "{forge_nameless}": "site.producer_pool.acquire().publish([[6, 7], {}, {}], routing_key='celery', serializer='json', "
