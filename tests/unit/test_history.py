@@ -160,12 +160,14 @@ def test_a_chain_s_member_that_never_ran_is_stored_as_failure_and_the_events_con
 
 def test_five_tasks_in_two_slots() -> None:
     history = replayed("two_slots")
-    assert [[lane.slot for lane in task.lanes] for task in history.tasks()] == [[1], [2], [2], [2], [1]]
+    slots = [lane.slot for task in history.tasks() for lane in task.lanes]
+    assert slots in ([1, 2, 2, 2, 1], [2, 1, 1, 1, 2])  # of the first two, either may have started first
     assert history.workers["celery@lab"].slots == 2
-    first, second = occupancy(history, "celery@lab")
+    uses = occupancy(history, "celery@lab")
     running = [span.end - span.begin for task in history.tasks() for span in task.lanes[0].spans if span.kind == "running" and span.end]
-    assert first.busy + second.busy == pytest.approx(sum(running))
-    assert 0 <= second.idle < first.idle < 1
+    assert sum(use.busy for use in uses) == pytest.approx(sum(running))
+    idle = {use.slot: use.idle for use in uses}
+    assert 0 <= idle[slots[1] or 0] < idle[slots[0] or 0] < 1
 
 
 def test_two_clocks_are_shown_and_not_mended() -> None:
