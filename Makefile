@@ -16,9 +16,9 @@ lab: .venv/.installed ## open JupyterLab on the first lesson, with a broker and 
 demo: .venv/.installed ## run the lessons' steps as one plain script
 	@$(PY) client.py $(ARGS)
 
-# Three at once on two cores: most tests wait for a worker that starts or stops.
+# Four at once on two cores: most tests wait for a worker that starts or stops.
 test: .venv/.installed ## prove every cell of every lesson, and all the rest
-	@$(PY) -m pytest -n 3 --dist loadfile $(ARGS)
+	@$(PY) -m pytest -n 4 --dist loadgroup $(ARGS)
 
 notebooks: .venv/.installed ## run all lessons and store their outputs, normalised
 	@$(PY) -m tests.notebooks.rewrite $(ARGS)

@@ -3,7 +3,7 @@
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from taskscope.stage import Stage
 from taskscope.view import View
@@ -22,14 +22,14 @@ class _Screen:
     def __init__(self, view: View) -> None:
         self.view = view
         self.camera = view.camera()
-        view.take(self.camera, view.ids)
+        view.take(self.camera, view.subjects())
         self.stage = Stage(self.camera.film(live=True), view.view, view.by)
         self.keyframe_at = time.monotonic()
         self.is_behind = False  # something was pushed since the last keyframe
 
     def feed(self, changed: set[str]) -> None:
         """Send what is new of the tasks that this view shows."""
-        mine = changed if self.view.ids is None else changed & self._family(changed)
+        mine = changed & set(ids) if (ids := self.view.subjects()) is not None else changed
         changes = self.view.take(self.camera, sorted(mine))
         if changes.keys() - {"now", "origin", "of", "upserts"} or changes["upserts"]:
             self.stage.push(changes)
@@ -38,9 +38,6 @@ class _Screen:
             self.stage.keyframe(self.camera.film(live=True))
             self.keyframe_at = time.monotonic()
             self.is_behind = False
-
-    def _family(self, changed: set[str]) -> set[str]:
-        return set(self.view.ids or ())
 
 
 class Projector:

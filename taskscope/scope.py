@@ -97,6 +97,14 @@ class Scope:
                 return self._history.tasks()
             return [self._task(name) for name in ids]
 
+    def family(self, ids: Iterable[str]) -> list[str]:
+        """Return these ids and those of all that these tasks sent, and so on."""
+        found = dict.fromkeys(ids)
+        for task in self.tasks():
+            if task.parent in found:
+                found[task.id] = None
+        return list(found)
+
     def sentences(self) -> list[str]:
         """Return one line for each task, without ids and times."""
         return [sentence(task) for task in self.tasks()]

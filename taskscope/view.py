@@ -50,17 +50,21 @@ class View:
             camera.plan(self.plan.graph.to_json())
         return camera
 
+    def subjects(self) -> Sequence[str] | None:
+        """Return the ids of the tasks in view, with those that a planned one sent by itself; None for all."""
+        return self.scope.family(self.ids) if self.plan and self.ids is not None else self.ids
+
     def film(self) -> Film:
         """Return all that was seen as plain JSON, once the witnesses agree."""
-        self.scope.settle(self.ids)
+        self.scope.settle(self.subjects())
         camera = self.camera()
-        self.take(camera, self.ids)
+        self.take(camera, self.subjects())
         return camera.film()
 
     def take(self, camera: Camera, ids: Sequence[str] | None) -> dict[str, Any]:
         """Let a camera take tasks in, those with these ids; return what that changed."""
         tasks = self.scope.tasks(ids)
-        unknown = sum(not task.lanes for task in tasks)
+        unknown = 0 if self.plan else sum(not task.lanes for task in tasks)
         notes = [*self.scope.notes, *([f"{unknown} more: no witness has said anything"] if unknown else [])]
         if self.plan:
             notes += self.plan.notes
@@ -80,17 +84,17 @@ class View:
     def __repr__(self) -> str:
         return text(self.film(), self.view)
 
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> Any:
+    def _repr_mimebundle_(self, **_: Any) -> Any:
         if not _is_live():
             return self.still()._repr_mimebundle_()
-        bundle = self.scope.projector.show(self)._repr_mimebundle_()
-        data = dict(bundle[0] if isinstance(bundle, tuple) else bundle)
-        return {**data, "text/plain": repr(self)}
+        found = self.scope.projector.show(self)._repr_mimebundle_()
+        data, metadata = found if isinstance(found, tuple) else (found, {})
+        return {**(data or {}), "text/plain": repr(self)}, metadata
 
     def _count(self, camera: Camera) -> None:
         assert self.plan
         for box in self.plan.graph.boxes:
-            if box.kind == "header":
+            if box.kind == "header" and box.known:
                 with contextlib.suppress(ScopeError):  # another backend has no counter; the picture counts what it saw
                     camera.count(box.id, gate(self.scope.app, box.id).counted, time.time())
 
@@ -99,7 +103,7 @@ class Plan(View):
     """The graph of a canvas; send it as you would send the signature from which it was made."""
 
     def __init__(self, scope: "Scope", plan: Planned) -> None:
-        super().__init__(scope, "graph", sorted(plan.graph.ids), plan=plan)
+        super().__init__(scope, "graph", sorted(plan.graph.ids()), plan=plan)
         self.signature = plan.signature
 
     def apply_async(self, *args: Any, **kwargs: Any) -> ResultBase:

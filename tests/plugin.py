@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import tempfile
@@ -32,8 +33,15 @@ os.environ.update(
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuse a cell that nbval would run without comparing anything."""
+    """Refuse a cell that nbval would run without comparing anything; keep together what has to run in a row.
+
+    Cells of a notebook share a kernel, tests of a file their fixtures; the exercises of one lesson after the other would
+    take longer than all the rest.
+    """
+    items.sort(key=lambda item: "exercises" not in item.path.parts)
     for item in items:
+        lesson = re.search(r"\[(\d\d)\.\d", item.name) if "exercises" in item.path.parts else None
+        item.add_marker(pytest.mark.xdist_group(f"exercises {lesson[1]}" if lesson else str(item.path)))
         if isinstance(item, IPyNbCell) and item.cell.source.strip() and item.cell.execution_count is None:
             raise pytest.UsageError(f"{item.nodeid} has no stored run, so nothing would be compared: make notebooks")
 

@@ -102,9 +102,4 @@ def forged(answer: Answer) -> str:
 
 def _is_readable(message: evidence.Message) -> bool:
     """Tell whether a worker can make out what to do: a task, an id, and a body of three parts."""
-    try:
-        args, kwargs, embed = message.body
-    except (ValueError, TypeError):
-        return False
-    kinds = isinstance(args, list) and isinstance(kwargs, dict) and isinstance(embed, dict)
-    return kinds and bool(message.header("task")) and bool(message.header("id"))
+    return not message.problem and bool(message.header("task")) and bool(message.header("id"))

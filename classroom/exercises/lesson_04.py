@@ -48,7 +48,7 @@ def seven_kinds(answer: Answer) -> str:
         for task_id, place, how in truth:
             said = run(answer, the_app().AsyncResult(task_id), last_event[task_id])
             if said != place:
-                raise NotYet(f'you said {said!r} about a task {how}; its last event was {last_event[task_id]!r}')
+                raise NotYet(f"you said {said!r} about a task {how}; its last event was {last_event[task_id]!r}")
     return "seven tasks without a record, and you told them apart by what was seen elsewhere"
 
 

@@ -47,9 +47,8 @@ def calls(message: evidence.Message, task: Task, *arguments: Any) -> bool:
     if message.task != task.name:
         return False
     try:
-        args, kwargs, _ = message.body
-        bound = inspect.signature(task.run).bind(*args, **kwargs)
-    except (TypeError, ValueError):
+        bound = inspect.signature(task.run).bind(*message.args, **message.kwargs)
+    except TypeError:
         return False
     return tuple(bound.arguments.values()) == arguments
 

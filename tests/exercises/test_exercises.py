@@ -99,12 +99,18 @@ WRONG = [
     ("04.1", "not returned", "count_to.delay(2)", "return what delay"),
     ("04.1", "told by the notebook", "{tell}; return r", "not stored by the worker"),
     ("04.2", "constant", "return 'queue'", "you said 'queue'"),
-    ("04.2", "by the event alone", "return {None: 'never sent', 'RECEIVED': 'worker', 'SUCCESS': 'done'}.get(last_event, 'queue')", "emptied"),
+    (
+        "04.2",
+        "by the event alone",
+        "return {None: 'never sent', 'RECEIVED': 'worker', 'SUCCESS': 'done'}.get(last_event, 'queue')",
+        "emptied",
+    ),
     ("04.2", "no look at the event", "return 'queue' if lab.waiting('unread') else 'lost'", "you said 'queue'"),
     ("03.2", "no arguments", "{forge_empty}; return 'b'", "not multiply(6, 7)"),
 ]
 PIECES = {
-    "{tell}": "from tutorial_tasks.arithmetic import slow_add; r = slow_add.delay(1, 1, 1)\n"
+    "{tell}": "import warnings; warnings.simplefilter('ignore')\n    from tutorial_tasks.arithmetic import slow_add\n"
+    "    r = slow_add.delay(1, 1, 1)\n"
     "    for n in range(2): app.backend.store_result(r.id, {'done': n}, 'PROGRESS')",
     "{forge_short}": "site.producer_pool.acquire().publish([[6, 7]], routing_key='celery', serializer='json', "
     "headers={'lang': 'py', 'task': 'tutorial_tasks.arithmetic.multiply', 'id': 'c'})",
