@@ -1,5 +1,5 @@
 // The six pictures as plain lists of shapes, at one moment and one width: the twin of scenes.py, compared with it by a test.
-import { axis, duration, extent, fit, horizon, isEnd, isKnown, lookOf, moment, rank, tick } from "./model.mjs";
+import { axis, duration, extent, fit, horizon, isEnd, isKnown, lookOf, moment, rank, runningFor, tick } from "./model.mjs";
 
 const PAD = 12;
 const { floor, min, max, abs, ceil } = Math;
@@ -57,7 +57,7 @@ export function spoken(task, here, t) {
   if (!here) return `${task.label}, not sent yet`;
   const parts = [task.label, `attempt ${here.lane.attempt + 1}`, here.state];
   if (here.place === "slot") {
-    if (here.state !== "RETRY") parts.push(duration(t - here.since));
+    if (here.state !== "RETRY") parts.push(runningFor(t - here.since));
     parts.push(here.lane.slot ? `slot ${here.lane.slot}` : "slot unknown");
   }
   if (isEnd(here.state) && task.result) parts.push(task.result);
@@ -196,7 +196,7 @@ function tokens(board, tasks, areas, slots, ghosts, width, t) {
     if (slot) {
       const indent = board.width < 640 ? 30 : 55;
       token(board, task, here, slot.x + indent, slot.y + 11.5, 8, t, width - 16 - indent - 46);
-      board.text(`time ${task.id}`, "faint", slot.x + width - 22, slot.y + 15.5, duration(t - here.since), 46, "end");
+      board.text(`time ${task.id}`, "faint", slot.x + width - 22, slot.y + 15.5, runningFor(t - here.since), 46, "end");
       if (here.state !== "RETRY") {
         board.path(`run ${task.id}`, "run", "M", slot.x + 5, slot.y + 22, "H", slot.x + width - 21);
         running += 1;
