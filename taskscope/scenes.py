@@ -552,7 +552,16 @@ def _node(
     more = {"uuid": node["id"], "attempt": here.lane["attempt"] if here else 0, "name": name}
     key = f"{prefix}token {node['id']}"
     if "small" in node:
-        board.disc(key, x + (node["small"] + 0.5) * wide / 6, y, min(7.0, floor(wide / 13)), state, kind.strip(), label="", **more)
+        board.disc(
+            key,
+            x + (node["small"] + 0.5) * wide / node["abreast"],
+            y,
+            max(2, min(7, floor(wide / (2.2 * node["abreast"])))),
+            state,
+            kind.strip(),
+            label="",
+            **more,
+        )
         return
     paint = "node ghost" if here is None else f"node {look(state)}"
     if node["kind"] == "unplanned":
@@ -563,8 +572,13 @@ def _node(
         board.text(f"{prefix}lost {node['id']}", "faint", x + 26, y + 23, "never ran")
     if here and here.state == "SUCCESS" and task["result"]:
         text = f"{label} = {task['result']}"
-    room = wide - 34
-    board.disc(key, x + 12, y, 8, state, kind.strip(), label=text if extent(text, 12) <= room else fit(label, room, 12), **more)
+    room = wide - 28
+    if extent(text, 12) > room:  # without its result, then without its arguments
+        name = label.split("(")[0]
+        text = next((one for one in (label, f"{name}(…)", name) if extent(one, 12) <= room), "")
+        if not text and not lost:
+            board.text(f"{prefix}below {node['id']}", "faint", x + wide / 2, y + 23, fit(name, wide + 14, 11), 0, "middle")
+    board.disc(key, x + 12, y, 8, state, kind.strip(), label=text, **more)
 
 
 # --------------------------------------------------------------------------------------------------------------- states

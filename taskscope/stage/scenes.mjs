@@ -434,7 +434,7 @@ function nodeOf(board, prefix, node, task, here, [x, , y], wide, t, lost) {
   const more = { uuid: node.id, attempt: here ? here.lane.attempt : 0, name: lost ? `${task.label}, never ran` : spoken(task, here, t) };
   const key = `${prefix}token ${node.id}`;
   if ("small" in node) {
-    board.disc(key, x + ((node.small + 0.5) * wide) / 6, y, min(7, floor(wide / 13)), state, cls, { label: "", ...more });
+    board.disc(key, x + ((node.small + 0.5) * wide) / node.abreast, y, max(2, min(7, floor(wide / (2.2 * node.abreast)))), state, cls, { label: "", ...more });
     return;
   }
   const paint = here ? `node ${lookOf(state)}` : "node ghost";
@@ -443,8 +443,11 @@ function nodeOf(board, prefix, node, task, here, [x, , y], wide, t, lost) {
   const label = node.label || node.name;
   const text = here?.state === "SUCCESS" && task.result ? `${label} = ${task.result}` : label;
   if (lost) board.text(`${prefix}lost ${node.id}`, "faint", x + 26, y + 23, "never ran");
-  const room = wide - 34;
-  board.disc(key, x + 12, y, 8, state, cls, { label: extent(text, 12) <= room ? text : fit(label, room, 12), ...more });
+  const room = wide - 28;
+  const name = label.split("(")[0]; // where there is no room: without its result, then without its arguments
+  const shown = [text, label, `${name}(…)`, name].find((one) => extent(one, 12) <= room) ?? "";
+  if (!shown && !lost) board.text(`${prefix}below ${node.id}`, "faint", x + wide / 2, y + 23, fit(name, wide + 14, 11), 0, "middle");
+  board.disc(key, x + 12, y, 8, state, cls, { label: shown, ...more });
 }
 
 // ------------------------------------------------------------------------------------------------------------ states
