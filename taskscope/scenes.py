@@ -485,9 +485,10 @@ def _one_graph(board: Board, graph: Mapping[str, Any], by_id: Mapping[str, Any],
     states: dict[str, Moment | None] = {}
     for node in graph["nodes"]:
         x, y = place(node)
-        spots[node["id"]] = (x, x + wide, y)
         task = by_id.get(node["id"])
         states[node["id"]] = moment(task, t) if task else None
+        if states[node["id"]] or node["kind"] != "unplanned":  # what nobody planned was not there before it was seen
+            spots[node["id"]] = (x, x + wide, y)
     taken: dict[str, bool] = {name: bool(here) and here.state == "SUCCESS" for name, here in states.items() if here}
     for number, gate in enumerate(graph["gates"]):
         box = graph["boxes"][gate["box"]]
@@ -506,6 +507,8 @@ def _one_graph(board: Board, graph: Mapping[str, Any], by_id: Mapping[str, Any],
     states_now = {name: here.state for name, here in states.items() if here}
     lost = never_ran(graph, states_now)
     for node in graph["nodes"]:
+        if node["id"] not in spots:
+            continue
         task = by_id.get(node["id"], {"id": node["id"], "label": node["label"] or node["name"], "planned": True, "result": "", "lanes": []})
         _node(board, prefix, node, task, states[node["id"]], spots[node["id"]], wide, t, node["id"] in lost)
     board.height = top + graph["rows"] * pitch + 2 * PAD

@@ -391,9 +391,10 @@ function oneGraph(board, graph, byId, t, prefix, top) {
   const taken = new Map();
   for (const node of graph.nodes) {
     const x = PAD + gap / 2 + node.x * column;
-    spots.set(node.id, [x, x + wide, top + PAD + node.y * pitch]);
     const task = byId.get(node.id);
     here.set(node.id, task ? moment(task, t) : null);
+    // What nobody planned was not there before it was seen.
+    if (here.get(node.id) || node.kind !== "unplanned") spots.set(node.id, [x, x + wide, top + PAD + node.y * pitch]);
     taken.set(node.id, here.get(node.id)?.state === "SUCCESS");
   }
   graph.gates.forEach((gate, number) => {
@@ -411,6 +412,7 @@ function oneGraph(board, graph, byId, t, prefix, top) {
   for (const edge of graph.edges) if (spots.has(edge.source) && spots.has(edge.target)) edgeOf(board, prefix, edge, spots, here, taken);
   const lost = neverRan(graph, new Map([...here].map(([name, one]) => [name, one?.state])));
   for (const node of graph.nodes) {
+    if (!spots.has(node.id)) continue;
     const task = byId.get(node.id) ?? { id: node.id, label: node.label || node.name, planned: true, result: "", lanes: [] };
     nodeOf(board, prefix, node, task, here.get(node.id), spots.get(node.id), wide, t, lost.has(node.id));
   }
