@@ -7,7 +7,7 @@ from math import inf
 from typing import Any
 
 MANY = 12  # of one layer of one box; above that its nodes are drawn as a grid of glyphs
-ABREAST = 6  # of which so many stand side by side
+CROWD = 60  # of them; above that the grid is finer
 HEAD, FOOT = 0.7, 0.25  # the room of a box above and below its members, in rows
 
 
@@ -185,11 +185,12 @@ class _Packing:
 
 
 def _grid(nodes: list[dict[str, Any]]) -> tuple[float, dict[str, float]]:
+    abreast, high = (6, 0.6) if len(nodes) <= CROWD else (12, 0.42)
     centres = {}
     for place, node in enumerate(nodes):
-        node["small"] = place % ABREAST
-        centres[node["id"]] = 0.3 + 0.6 * (place // ABREAST)
-    return 0.6 * -(-len(nodes) // ABREAST), centres
+        node["small"], node["abreast"] = place % abreast, abreast
+        centres[node["id"]] = high * (place // abreast + 0.5)
+    return high * -(-len(nodes) // abreast), centres
 
 
 def _free_top(placed: Sequence[tuple[int, int, float, float]], x0: int, x1: int, height: float, wanted: float | None) -> float:

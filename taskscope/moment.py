@@ -95,6 +95,12 @@ def duration(seconds: float) -> str:
     return f"{floor(seconds + 0.5)} s" if seconds < 600 else f"{floor(seconds / 60 + 0.5)} min"
 
 
+def running(seconds: float) -> str:
+    """Return a stretch of time that goes on: in tenths, so that it changes no oftener than one can read."""
+    tenths = floor(seconds * 10 + 1e-9)
+    return f"{tenths // 10}.{tenths % 10} s" if seconds < 100 else duration(seconds)
+
+
 def tick(seconds: float, step: float) -> str:
     """Return what is written at a tick of the axis."""
     if step < 0.1:

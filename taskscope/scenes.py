@@ -6,7 +6,7 @@ from math import floor
 from typing import Any
 
 from taskscope.film import never_ran
-from taskscope.moment import Moment, axis, duration, extent, fit, horizon, look, moment, nest, plain, rank, tick
+from taskscope.moment import Moment, axis, duration, extent, fit, horizon, look, moment, nest, plain, rank, running, tick
 from taskscope.states import ENDS, STATES
 
 Item = dict[str, Any]
@@ -88,7 +88,7 @@ def spoken(task: Mapping[str, Any], here: Moment | None, t: float) -> str:
         return f"{task['label']}, not sent yet"
     parts = [task["label"], f"attempt {here.lane['attempt'] + 1}", here.state]
     if here.place == "slot" and here.state != "RETRY":
-        parts.append(duration(t - here.since))
+        parts.append(running(t - here.since))
     if here.place == "slot":
         parts.append(f"slot {here.lane['slot']}" if here.lane["slot"] else "slot unknown")
     if here.state in ENDS and task["result"]:
@@ -180,7 +180,7 @@ def _stage(board: Board, film: Mapping[str, Any], tasks: Sequence[dict[str, Any]
 
     states: list[Moment | None] = [moment(task, t) for task in tasks]
     drawn = _sections(board, film, areas, slots, hosts, lefts, widths, height, t)
-    running = _tokens(board, tasks, states, areas, slots, ghosts, widths[2], t)
+    busy = _tokens(board, tasks, states, areas, slots, ghosts, widths[2], t)
     for (place, name), area in areas.items():
         area.overflow(board, f"{place} {name}")
         word = {"queue": "waiting", "bag": "reserved", "end": "stored", "notebook": "not sent yet"}[place]
@@ -190,7 +190,7 @@ def _stage(board: Board, film: Mapping[str, Any], tasks: Sequence[dict[str, Any]
             board.text(key, "faint", area.x, top, f"{area.here} {word}", area.width)
     sent = sum(1 for here in states if here)
     board.text("sent", "faint", lefts[0] + 10, 38, f"{sent} sent", widths[0] - 20)
-    if running and not any(told.get("unacked") for told in film["queues"].values()):
+    if busy and not any(told.get("unacked") for told in film["queues"].values()):
         board.text("nowhere", "faint", lefts[2] + 10, height - 6, "running: in no broker key", widths[2] - 20)
     board.height += 22
     board.text("step", "code", 2, board.height - 8, _last_step(film, tasks, t), board.width - 4)
@@ -239,7 +239,7 @@ def _tokens(
     width: float,
     t: float,
 ) -> int:
-    running = 0
+    busy = 0
     for task, here in zip(tasks, states, strict=True):
         if here is None:
             if task["id"] in ghosts:
@@ -250,10 +250,10 @@ def _tokens(
             x, y = slots[lane["host"], here.cell]
             indent = 30 if board.width < 640 else 55
             _token(board, task, here, x + indent, y + 11.5, 8, t, label=width - 16 - indent - 46)
-            board.text(f"time {task['id']}", "faint", x + width - 22, y + 15.5, duration(t - here.since), 46, "end")
+            board.text(f"time {task['id']}", "faint", x + width - 22, y + 15.5, running(t - here.since), 46, "end")
             if here.state != "RETRY":
                 board.path(f"run {task['id']}", "run", "M", x + 5, y + 22.0, "H", x + width - 21)
-                running += 1
+                busy += 1
         elif here.place == "queue":
             areas["queue", task["queue"]].put(board, task, here, here.cell, t)
         elif here.place == "end":
@@ -263,7 +263,7 @@ def _tokens(
             wait = f", in {duration(lane['eta'] - t)}" if lane["eta"] is not None and lane["eta"] > t else ""
             again = f", attempt {lane['attempt'] + 1}" if lane["attempt"] else ""
             areas.get(("bag", lane["host"]), areas["end", ""]).put(board, task, here, here.cell, t, task["label"] + again + wait)
-    return running
+    return busy
 
 
 def _last_step(film: Mapping[str, Any], tasks: Sequence[dict[str, Any]], t: float) -> str:
@@ -485,9 +485,10 @@ def _one_graph(board: Board, graph: Mapping[str, Any], by_id: Mapping[str, Any],
     states: dict[str, Moment | None] = {}
     for node in graph["nodes"]:
         x, y = place(node)
-        spots[node["id"]] = (x, x + wide, y)
         task = by_id.get(node["id"])
         states[node["id"]] = moment(task, t) if task else None
+        if states[node["id"]] or node["kind"] != "unplanned":  # what nobody planned was not there before it was seen
+            spots[node["id"]] = (x, x + wide, y)
     taken: dict[str, bool] = {name: bool(here) and here.state == "SUCCESS" for name, here in states.items() if here}
     for number, gate in enumerate(graph["gates"]):
         box = graph["boxes"][gate["box"]]
@@ -506,6 +507,8 @@ def _one_graph(board: Board, graph: Mapping[str, Any], by_id: Mapping[str, Any],
     states_now = {name: here.state for name, here in states.items() if here}
     lost = never_ran(graph, states_now)
     for node in graph["nodes"]:
+        if node["id"] not in spots:
+            continue
         task = by_id.get(node["id"], {"id": node["id"], "label": node["label"] or node["name"], "planned": True, "result": "", "lanes": []})
         _node(board, prefix, node, task, states[node["id"]], spots[node["id"]], wide, t, node["id"] in lost)
     board.height = top + graph["rows"] * pitch + 2 * PAD
@@ -552,7 +555,16 @@ def _node(
     more = {"uuid": node["id"], "attempt": here.lane["attempt"] if here else 0, "name": name}
     key = f"{prefix}token {node['id']}"
     if "small" in node:
-        board.disc(key, x + (node["small"] + 0.5) * wide / 6, y, min(7.0, floor(wide / 13)), state, kind.strip(), label="", **more)
+        board.disc(
+            key,
+            x + (node["small"] + 0.5) * wide / node["abreast"],
+            y,
+            max(2, min(7, floor(wide / (2.2 * node["abreast"])))),
+            state,
+            kind.strip(),
+            label="",
+            **more,
+        )
         return
     paint = "node ghost" if here is None else f"node {look(state)}"
     if node["kind"] == "unplanned":
@@ -563,8 +575,13 @@ def _node(
         board.text(f"{prefix}lost {node['id']}", "faint", x + 26, y + 23, "never ran")
     if here and here.state == "SUCCESS" and task["result"]:
         text = f"{label} = {task['result']}"
-    room = wide - 34
-    board.disc(key, x + 12, y, 8, state, kind.strip(), label=text if extent(text, 12) <= room else fit(label, room, 12), **more)
+    room = wide - 28
+    if extent(text, 12) > room:  # without its result, then without its arguments
+        name = label.split("(")[0]
+        text = next((one for one in (label, f"{name}(…)", name) if extent(one, 12) <= room), "")
+        if not text and not lost:
+            board.text(f"{prefix}below {node['id']}", "faint", x + wide / 2, y + 23, fit(name, wide + 14, 11), 0, "middle")
+    board.disc(key, x + 12, y, 8, state, kind.strip(), label=text, **more)
 
 
 # --------------------------------------------------------------------------------------------------------------- states

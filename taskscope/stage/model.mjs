@@ -148,6 +148,11 @@ export function duration(seconds) {
   return seconds < 600 ? `${Math.floor(seconds + 0.5)} s` : `${Math.floor(seconds / 60 + 0.5)} min`;
 }
 
+export function runningFor(seconds) {
+  const tenths = Math.floor(seconds * 10 + 1e-9);
+  return seconds < 100 ? `${Math.floor(tenths / 10)}.${tenths % 10} s` : duration(seconds);
+}
+
 export const tick = (seconds, step) =>
   step < 0.1 ? `${Math.floor(seconds * 10000 + 0.5) / 10} ms` : `${Math.floor(seconds * 10 + 0.5) / 10} s`;
 

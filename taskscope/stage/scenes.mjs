@@ -1,5 +1,5 @@
 // The six pictures as plain lists of shapes, at one moment and one width: the twin of scenes.py, compared with it by a test.
-import { axis, duration, extent, fit, horizon, isEnd, isKnown, lookOf, moment, rank, tick } from "./model.mjs";
+import { axis, duration, extent, fit, horizon, isEnd, isKnown, lookOf, moment, rank, runningFor, tick } from "./model.mjs";
 
 const PAD = 12;
 const { floor, min, max, abs, ceil } = Math;
@@ -57,7 +57,7 @@ export function spoken(task, here, t) {
   if (!here) return `${task.label}, not sent yet`;
   const parts = [task.label, `attempt ${here.lane.attempt + 1}`, here.state];
   if (here.place === "slot") {
-    if (here.state !== "RETRY") parts.push(duration(t - here.since));
+    if (here.state !== "RETRY") parts.push(runningFor(t - here.since));
     parts.push(here.lane.slot ? `slot ${here.lane.slot}` : "slot unknown");
   }
   if (isEnd(here.state) && task.result) parts.push(task.result);
@@ -196,7 +196,7 @@ function tokens(board, tasks, areas, slots, ghosts, width, t) {
     if (slot) {
       const indent = board.width < 640 ? 30 : 55;
       token(board, task, here, slot.x + indent, slot.y + 11.5, 8, t, width - 16 - indent - 46);
-      board.text(`time ${task.id}`, "faint", slot.x + width - 22, slot.y + 15.5, duration(t - here.since), 46, "end");
+      board.text(`time ${task.id}`, "faint", slot.x + width - 22, slot.y + 15.5, runningFor(t - here.since), 46, "end");
       if (here.state !== "RETRY") {
         board.path(`run ${task.id}`, "run", "M", slot.x + 5, slot.y + 22, "H", slot.x + width - 21);
         running += 1;
@@ -391,9 +391,10 @@ function oneGraph(board, graph, byId, t, prefix, top) {
   const taken = new Map();
   for (const node of graph.nodes) {
     const x = PAD + gap / 2 + node.x * column;
-    spots.set(node.id, [x, x + wide, top + PAD + node.y * pitch]);
     const task = byId.get(node.id);
     here.set(node.id, task ? moment(task, t) : null);
+    // What nobody planned was not there before it was seen.
+    if (here.get(node.id) || node.kind !== "unplanned") spots.set(node.id, [x, x + wide, top + PAD + node.y * pitch]);
     taken.set(node.id, here.get(node.id)?.state === "SUCCESS");
   }
   graph.gates.forEach((gate, number) => {
@@ -411,6 +412,7 @@ function oneGraph(board, graph, byId, t, prefix, top) {
   for (const edge of graph.edges) if (spots.has(edge.source) && spots.has(edge.target)) edgeOf(board, prefix, edge, spots, here, taken);
   const lost = neverRan(graph, new Map([...here].map(([name, one]) => [name, one?.state])));
   for (const node of graph.nodes) {
+    if (!spots.has(node.id)) continue;
     const task = byId.get(node.id) ?? { id: node.id, label: node.label || node.name, planned: true, result: "", lanes: [] };
     nodeOf(board, prefix, node, task, here.get(node.id), spots.get(node.id), wide, t, lost.has(node.id));
   }
@@ -434,7 +436,7 @@ function nodeOf(board, prefix, node, task, here, [x, , y], wide, t, lost) {
   const more = { uuid: node.id, attempt: here ? here.lane.attempt : 0, name: lost ? `${task.label}, never ran` : spoken(task, here, t) };
   const key = `${prefix}token ${node.id}`;
   if ("small" in node) {
-    board.disc(key, x + ((node.small + 0.5) * wide) / 6, y, min(7, floor(wide / 13)), state, cls, { label: "", ...more });
+    board.disc(key, x + ((node.small + 0.5) * wide) / node.abreast, y, max(2, min(7, floor(wide / (2.2 * node.abreast)))), state, cls, { label: "", ...more });
     return;
   }
   const paint = here ? `node ${lookOf(state)}` : "node ghost";
@@ -443,8 +445,11 @@ function nodeOf(board, prefix, node, task, here, [x, , y], wide, t, lost) {
   const label = node.label || node.name;
   const text = here?.state === "SUCCESS" && task.result ? `${label} = ${task.result}` : label;
   if (lost) board.text(`${prefix}lost ${node.id}`, "faint", x + 26, y + 23, "never ran");
-  const room = wide - 34;
-  board.disc(key, x + 12, y, 8, state, cls, { label: extent(text, 12) <= room ? text : fit(label, room, 12), ...more });
+  const room = wide - 28;
+  const name = label.split("(")[0]; // where there is no room: without its result, then without its arguments
+  const shown = [text, label, `${name}(…)`, name].find((one) => extent(one, 12) <= room) ?? "";
+  if (!shown && !lost) board.text(`${prefix}below ${node.id}`, "faint", x + wide / 2, y + 23, fit(name, wide + 14, 11), 0, "middle");
+  board.disc(key, x + 12, y, 8, state, cls, { label: shown, ...more });
 }
 
 // ------------------------------------------------------------------------------------------------------------ states

@@ -9,6 +9,7 @@ const TABS = [...VIEWS.slice(0, 2).map((view) => [view, view, "attempt"]), ["slo
 const ICONS = { play: "M4 2 13 8 4 14Z", pause: "M4 2H7V14H4Z M9 2H12V14H9Z", rewind: "M3 2H5V14H3Z M14 2 6 8 14 14Z" };
 const RECT = { cls: "class", x: "x", y: "y", w: "width", h: "height", r: "rx" };
 const ATTRIBUTES = { rect: RECT, path: { cls: "class", d: "d" }, text: { cls: "class", x: "x", y: "y", anchor: "text-anchor" } };
+const MOVEMENT = 200; // milliseconds
 const seconds = () => performance.now() / 1000;
 
 function make(tag, attributes = {}, ...children) {
@@ -32,7 +33,9 @@ class Canvas {
     svg.append(...this.layers);
     this.drawn = new Map();
     this.round = 0;
-    this.still = false;
+    this.moving = new Map();
+    this.still = true; // nothing moves
+    this.marks = false; // and what would have moved gets an outline for a while
   }
 
   draw({ items, height, width }) {
@@ -63,11 +66,15 @@ class Canvas {
   }
 
   disc({ el, item: before }, item) {
-    if (before.x !== item.x || before.y !== item.y) el.style.transform = `translate(${item.x}px, ${item.y}px)`;
+    if (before.x !== item.x || before.y !== item.y) {
+      const from = this.moving.get(el)?.at ?? [before.x, before.y];
+      if (this.still || before.x === undefined) this.place(el, [item.x, item.y]);
+      else this.moving.set(el, { from, to: [item.x, item.y], at: from, begun: performance.now() });
+    }
     const looks = before.state !== item.state || before.cls !== item.cls || before.r !== item.r || before.label !== item.label;
     if (looks) {
       const look = lookOf(item.state);
-      el.setAttribute("class", `token s-${look} ${item.cls}`);
+      el.setAttribute("class", `token s-${look} ${item.cls}${item.r < 4 ? " tiny" : ""}`);
       const ring = [shape("circle", { r: item.r, class: "ring" })];
       if (/double|contradicted/.test(item.cls)) ring.push(shape("circle", { r: item.r + 3, class: "outer" }));
       const glyph = STATES[look].path;
@@ -77,7 +84,7 @@ class Canvas {
       el.replaceChildren(shape("title"), ...ring, ...(item.label ? [label] : []));
       for (const name of ["uuid", "state", "attempt", "mark"]) if (name in item) el.setAttribute(`data-${name}`, item[name]);
       if (!("tabindex" in el.attributes)) for (const [name, value] of [["tabindex", -1], ["role", "img"]]) el.setAttribute(name, value);
-      if (this.still && before.state && before.state !== item.state) {
+      if (this.marks && before.state && before.state !== item.state) {
         el.classList.add("fresh"); // in place of the movement
         setTimeout(() => el.classList.remove("fresh"), 2000);
       }
@@ -85,6 +92,22 @@ class Canvas {
     if (looks || before.name !== item.name) {
       el.setAttribute("aria-label", item.name);
       el.firstChild.textContent = item.name;
+    }
+  }
+
+  place(el, [x, y]) {
+    el.setAttribute("transform", `translate(${x.toFixed(1)} ${y.toFixed(1)})`);
+  }
+
+  /** Move what moves: by hand, because the browser would give every token that it animates a layer of its own. */
+  move() {
+    const now = performance.now();
+    for (const [el, way] of this.moving) {
+      const part = Math.min(1, (now - way.begun) / MOVEMENT);
+      const eased = 1 - (1 - part) ** 3;
+      way.at = way.from.map((from, axis) => from + (way.to[axis] - from) * eased);
+      this.place(el, way.at);
+      if (part === 1 || !el.isConnected) this.moving.delete(el);
     }
   }
 
@@ -134,7 +157,7 @@ function icon(name) {
 
 function show({ model, el, reel, clock }) {
   let [view, by] = [model.get("view"), model.get("by")];
-  let isTable = false;
+  let [isTable, isStillWanted] = [false, false];
   const reduced = matchMedia("(prefers-reduced-motion: reduce)");
   const svg = shape("svg", { role: "group", "aria-label": "tasks" });
   const canvas = new Canvas(svg);
@@ -173,12 +196,13 @@ function show({ model, el, reel, clock }) {
     scroller.hidden = isTable;
     table.hidden = !isTable;
     tableSwitch.setAttribute("aria-pressed", String(isTable));
-    motionSwitch.setAttribute("aria-pressed", String(canvas.still));
-    root.classList.toggle("ts-still", canvas.still);
+    motionSwitch.setAttribute("aria-pressed", String(isStillWanted));
+    root.classList.toggle("ts-still", isStillWanted);
+    canvas.marks = isStillWanted;
     last.version = -1;
   };
   const setStill = (isStill) => {
-    canvas.still = isStill;
+    isStillWanted = isStill;
     changed();
   };
 
@@ -186,7 +210,7 @@ function show({ model, el, reel, clock }) {
   const last = { version: -1, t: -1, width: 0, stamp: 0, next: 0, now: 0, settled: Infinity, spoken: 0, listed: 0, states: new Map() };
   const draw = (stamp) => {
     const { film, version } = reel;
-    const width = Math.max(320, scroller.clientWidth || root.clientWidth);
+    const { width } = last;
     const t = clock.tick(seconds(), Math.min(0.5, (stamp - last.stamp) / 1000), film.live);
     last.stamp = stamp;
     if (version !== last.version) {
@@ -194,7 +218,7 @@ function show({ model, el, reel, clock }) {
       last.settled = open ? Infinity : film.tasks.reduce((end, task) => task.lanes.reduce((late, lane) => Math.max(late, lane.marks.at(-1)?.[1] ?? 0), end), 0);
     }
     // After the last mark of a film in which nothing is open, time changes nothing.
-    const isNew = version !== last.version || width !== last.width || (t !== last.t && Math.min(t, last.t) < last.settled);
+    const isNew = version !== last.version || (t !== last.t && Math.min(t, last.t) < last.settled);
     if (!isNew || stamp < last.next) return;
     const begun = performance.now();
     const now = clock.now(seconds(), film.live);
@@ -205,8 +229,8 @@ function show({ model, el, reel, clock }) {
     controls(t);
     speak(stamp, t);
     const cost = performance.now() - begun;
-    last.next = stamp + (cost > 8 ? 2 * cost : 0); // a heavy picture leaves time for the page
-    Object.assign(last, { version, t, width });
+    last.next = stamp + (canvas.drawn.size > 3000 ? 100 : cost > 8 ? 2 * cost : 0); // a heavy picture leaves time for the page
+    Object.assign(last, { version, t });
   };
   const controls = (t) => {
     const runs = clock.runs(seconds(), reel.film.live);
@@ -240,7 +264,10 @@ function show({ model, el, reel, clock }) {
   let frame = 0;
   const loop = (stamp) => {
     frame = requestAnimationFrame(loop);
-    if (root.isConnected && root.offsetParent !== null) draw(stamp);
+    if (!isSeen || !last.width) return;
+    canvas.still = isStillWanted || view !== "stage";
+    draw(stamp);
+    canvas.move();
   };
 
   const redraw = () => (last.version = -1);
@@ -248,7 +275,7 @@ function show({ model, el, reel, clock }) {
   const act = (element, what, type = "click") => element.addEventListener(type, () => (what(), redraw()));
   for (const tab of tabs) act(tab, () => choose(tab.dataset.tab));
   act(tableSwitch, () => ((isTable = !isTable), (last.listed = 0), changed()));
-  act(motionSwitch, () => setStill(!canvas.still));
+  act(motionSwitch, () => setStill(!isStillWanted));
   act(rewind, () => clock.rewind());
   act(play, () => toggle());
   act(live, () => ((clock.speed = 1), (speed.value = "1"), clock.jump()));
@@ -273,8 +300,12 @@ function show({ model, el, reel, clock }) {
   });
   const onReduced = () => setStill(reduced.matches);
   reduced.addEventListener("change", onReduced);
-  const resized = new ResizeObserver(redraw);
-  resized.observe(root);
+  // Asking for a width forces a layout, so it is told, and only when it changes.
+  const resized = new ResizeObserver(([{ contentRect }]) => ((last.width = Math.max(320, Math.floor(contentRect.width))), redraw()));
+  resized.observe(scroller);
+  let isSeen = true;
+  const visible = new IntersectionObserver((entries) => (isSeen = entries.at(-1).isIntersecting));
+  visible.observe(root);
   model.on("change:view", () => ((view = model.get("view")), changed()));
   model.on("change:by", () => ((by = model.get("by")), changed()));
   reel.listeners.add(changed);
@@ -284,6 +315,7 @@ function show({ model, el, reel, clock }) {
     cancelAnimationFrame(frame);
     reduced.removeEventListener("change", onReduced);
     resized.disconnect();
+    visible.disconnect();
     reel.listeners.delete(changed);
     root.remove();
   };

@@ -31,7 +31,7 @@ def _check(laid: dict[str, Any]) -> None:
     for index, one in enumerate(nodes):
         for two in nodes[index + 1 :]:
             if one["x"] == two["x"] and one.get("small", 0) == two.get("small", 0):
-                assert abs(one["y"] - two["y"]) >= (0.59 if "small" in one else 0.99), (one["id"], two["id"])
+                assert abs(one["y"] - two["y"]) >= (0.41 if "small" in one else 0.99), (one["id"], two["id"])
     for number, box in enumerate(laid["boxes"]):
         inside = {number} | {other for other, inner in enumerate(laid["boxes"]) if inner["parent"] == number}
         for node in nodes:
@@ -97,7 +97,7 @@ def test_five_hundred_in_a_header_are_a_grid_with_one_line_to_the_gate() -> None
     laid = layout.graph(_plan(nodes, [(f"m{n}", "body", "chord") for n in range(500)], [("header", None)]))
     assert laid["gates"][0]["of"] == 500
     assert [(edge["source"], edge["target"]) for edge in laid["edges"]] == [("box b0", "gate 0"), ("gate 0", "body")]
-    assert laid["rows"] < 60
+    assert laid["rows"] < 20
 
 
 def test_a_long_chain_needs_no_recursion() -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,19 @@ def test_its_own_tests(node: str) -> None:
     assert "# tests 0" not in said
 
 
+def _wide(length: int, width: int) -> dict[str, Any]:
+    """Return a chain with a group at its end."""
+    chain = [f"c{number}" for number in range(length)]
+    group = [f"g{length}-{number}" for number in range(width)]
+    nodes = [{"id": one, "name": one, "label": f"{one}(1, 2)", "kind": "task", "box": 0 if one in group else None} for one in chain + group]
+    edges = [*pairwise(chain), *((chain[-1], one) for one in group)]
+    return {
+        "nodes": nodes,
+        "edges": [{"source": one, "target": two, "kind": "chain"} for one, two in edges],
+        "boxes": [{"id": "b", "kind": "group", "parent": None, "counts": []}],
+    }
+
+
 FILMS: dict[str, Film] = {
     "everything": {
         **films.everything(),
@@ -49,6 +63,7 @@ FILMS: dict[str, Film] = {
     "bigger crowd": films.crowd(210, slots=3),
     "chord": films.chord(),
     "planned only": film([], graphs=[films.chord_plan()]),
+    "long and wide": film([], graphs=[_wide(9, 20), _wide(2, 70)]),
     "empty": film([]),
 }
 

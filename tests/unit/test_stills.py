@@ -138,3 +138,9 @@ def test_a_figure_for_papers() -> None:
     (axes,) = figure.axes
     assert [label.get_text() for label in axes.get_yticklabels()][3] == "flaky(1)  attempt 2"
     assert len(axes.patches) == sum(len(row["spans"]) for row in FILMS["everything"]["lanes"])
+
+
+def test_what_nobody_planned_is_not_there_before_it_was_seen() -> None:
+    keys = {t: {item["key"] for item in scenes.scene(FILMS["chord"], "graph", t, 700)["items"]} for t in (1.0, 1.3)}
+    assert "0 token x" not in keys[1.0] and "0 token n5" in keys[1.0]
+    assert "0 token x" in keys[1.3]
