@@ -14,8 +14,9 @@ from taskscope.observation import Observation, Source
 from taskscope.taps import plain
 from taskscope.taps.events import connect, open_broker
 from taskscope.taps.listener import Refused, Say
-from taskscope.taps.redis_line import RedisLine, connect_like
+from taskscope.taps.redis_line import RedisLine
 from taskscope.taps.results import prefix_of, redis_backend
+from taskscope.taps.wire import Connect, connect_like
 
 TAGS = 10_000  # messages at most whose delivery tag we remember
 
@@ -85,33 +86,30 @@ class CommandsTap(RedisLine):
 
     name: ClassVar[str] = "commands"
     source: ClassVar[Source] = "command"
-    command = "MONITOR"
+    command = ("MONITOR",)
 
     def __init__(self, app: Celery, say: Say) -> None:
-        super().__init__(lambda: None, say)
+        super().__init__(say)
         self._app = app
         self._keys = Keys()
         self._tags: dict[str, tuple[str, str]] = {}
 
-    def open(self) -> None:
-        """Find the broker as kombu does, and watch it."""
-        self._connect, self._keys = self._find_broker()
-        super().open()
-
-    def subscribe(self, connection: Any) -> None:
-        """Ask for every command from now on."""
-        connection.send_command("MONITOR")
-        connection.read_response()
+    def find(self) -> Connect:
+        """Find the broker as kombu does, and where the app has its keys."""
+        connect, self._keys = self._find_broker()
+        return connect
 
     def take(self, message: Any) -> None:
         """Keep a command that has to do with the app."""
-        command = command_of(message.decode("latin-1")) if isinstance(message, bytes) else None
+        if not isinstance(message, bytes) or not _VERBS.intersection(message.split(b'"', 2)[1:2]):
+            return  # most commands; and the answer to a PING
+        command = command_of(message.decode("latin-1"))
         if command is not None:
             self.say(observation_of(command, self._keys, self._tags, time.time()))
             while len(self._tags) > TAGS:
                 del self._tags[next(iter(self._tags))]
 
-    def _find_broker(self) -> tuple[Callable[[], Any], Keys]:
+    def _find_broker(self) -> tuple[Connect, Keys]:
         """Learn from kombu how it connects to the broker, and where it has its keys."""
         with open_broker(self._app) as connection:
             if connection.transport.driver_type != "redis":
@@ -246,6 +244,7 @@ _RULES: Mapping[str, Callable[[Command, Keys, Tags], Found]] = {
     "UNSUBSCRIBE": _result,
     "PUBLISH": _publish,
 }
+_VERBS = frozenset(spelt.encode() for verb in _RULES for spelt in (verb, verb.lower()))
 
 
 def _is_brokers(command: Command, keys: Keys) -> bool:

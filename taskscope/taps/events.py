@@ -17,6 +17,7 @@ from kombu.utils.url import maybe_sanitize_url
 
 from taskscope.observation import Observation, Source
 from taskscope.taps import plain
+from taskscope.taps.ears import Ear, ear_for, own_bookkeeping
 from taskscope.taps.listener import TICK, Listener, Refused, Say
 
 HELLO = "taskscope-hello"
@@ -64,11 +65,11 @@ class EventsTap(Listener):
     def __init__(self, app: Celery, say: Say) -> None:
         super().__init__(say)
         self._app = app
+        self._ear: Ear | None = None
         self._reading: Connection | None = None
         self._writing: Connection | None = None
         self._dispatcher: Any = None
         self._mailbox: Exchange | None = None
-        self._consumer: Any = None
         self._token = ""
         self._hello_came = False
         self._beats: dict[str, float] = {}  # node name -> when we last heard its heart
@@ -79,13 +80,10 @@ class EventsTap(Listener):
         accept = _accepted(self._app)
         self._reading = open_broker(self._app)
         connect(self._reading)
-        channel = _own_bookkeeping(self._reading.default_channel)
-        receiver = self._app.events.Receiver(channel, app=self._app, accept=accept)
-        self._consumer = receiver.get_consumers(self._consumer_of, channel)[0]
-        self._consumer.consume()
+        self._ear = ear_for(self._app, self._reading, accept, self._take, self._could_not)
         self._writing = self._app.connection_for_write(**impatient(self._app))
         connect(self._writing)
-        writing = _own_bookkeeping(self._writing.default_channel)
+        writing = own_bookkeeping(self._writing.default_channel)
         self._dispatcher = self._app.events.Dispatcher(self._writing, channel=writing, buffer_while_offline=False)
         if not self._dispatcher.enabled:
             raise Refused(f"a broker of the kind {self._writing.transport.driver_type!r} carries no events")
@@ -95,34 +93,30 @@ class EventsTap(Listener):
 
     def read(self) -> None:
         """Wait for events, and switch on workers that have just come up."""
-        assert self._reading
-        with contextlib.suppress(TimeoutError):  # that is what kombu raises when nothing has come
-            self._reading.drain_events(timeout=TICK)
+        assert self._ear
+        if self._ear.drain(TICK):
+            self.gather()
         self._switch_on_newcomers()
 
     def ask(self) -> None:
-        """Say hello to ourselves."""
+        """Say hello to ourselves: that proves the whole way."""
         self._say_hello()
 
     def shut(self) -> None:
-        """Close both connections."""
+        """Close every connection."""
+        if self._ear is not None:
+            self._ear.close()
         for connection in (self._reading, self._writing):
             if connection is not None:
                 _close(connection)
-        self._reading = self._writing = self._dispatcher = self._consumer = None
+        self._ear = self._reading = self._writing = self._dispatcher = None
 
     @property
     def workers(self) -> list[str]:
         """The node names of the workers that were heard."""
         return sorted(self._beats)
 
-    def _consumer_of(self, queues: Any, **options: Any) -> Any:
-        """Make the consumer that Celery's receiver wants, with our callbacks in place of its own."""
-        assert self._reading
-        options |= {"callbacks": [self._take], "on_decode_error": self._could_not_decode}
-        return self._reading.Consumer(queues, channel=self._reading.default_channel, **options)
-
-    def _take(self, body: Any, _message: Any) -> None:
+    def _take(self, body: Any) -> None:
         arrived = time.time()
         self.heard()
         for event in body if isinstance(body, list) else [body]:
@@ -138,14 +132,14 @@ class EventsTap(Listener):
                 self._note_worker(observation)
             self.say(observation)
 
-    def _could_not_decode(self, message: Any, error: Exception) -> None:
+    def _could_not(self, why: str) -> None:
         self.heard()
-        self.unreadable(f"an event as {message.content_type}: {error}")
+        self.unreadable(why)
 
     def _prove(self) -> None:
         """Send ourselves an event until it comes back: only then is the subscription known to stand."""
         self._token, self._hello_came = uuid.uuid4().hex, False
-        self._drain_until(lambda: False, 0.002)  # with Redis, the first read is what subscribes
+        self._drain_until(lambda: False, 0.002)  # kombu's first read is what subscribes
         refused = len(self._unread)
         while not self._hello_came and not self.ending:
             self._say_hello()
@@ -197,11 +191,10 @@ class EventsTap(Listener):
 
     def _drain_until(self, condition: Any, patience: float) -> bool:
         """Read until a condition holds, the time is up, or we are to end; tell whether it holds."""
-        assert self._reading
+        assert self._ear
         deadline = time.monotonic() + patience
         while not (holds := bool(condition())) and not self.ending and (left := deadline - time.monotonic()) > 0:
-            with contextlib.suppress(TimeoutError):
-                self._reading.drain_events(timeout=min(left, 0.02))
+            self._ear.drain(min(left, 0.02))
         return holds
 
 
@@ -257,17 +250,6 @@ def impatient(app: Celery) -> dict[str, Any]:
     if url.startswith(("redis://", "rediss://")) and "socket_connect_timeout" not in options:
         return {"transport_options": {"socket_connect_timeout": 2}}
     return {}
-
-
-def _own_bookkeeping(channel: Any) -> Any:
-    """Give a channel a dict of its own for its fanout queues.
-
-    All of kombu's Redis channels share one, and closing a channel goes through it: it breaks when another
-    thread binds a queue meanwhile.
-    """
-    if hasattr(type(channel), "_fanout_queues"):
-        channel._fanout_queues = {}
-    return channel
 
 
 def _close(connection: Connection) -> None:

@@ -15,6 +15,7 @@ Say = Callable[[Observation], None]
 """Where a tap puts what it hears."""
 
 TICK = 0.1  # seconds that one read waits at most: how long `close` takes
+GATHERING = 0.005  # seconds from one reading to the next, while there is something to read
 QUIET = 10.0  # seconds of silence after which a tap asks whether it still hears
 DEAF = 5.0  # seconds within which the answer has to come
 LONGEST_PAUSE = 1.0  # seconds between two tries to come back
@@ -130,6 +131,10 @@ class Listener(ABC):
             self._since = time.time()
         self._last = time.monotonic()
         self._asked = None
+
+    def gather(self) -> None:
+        """Let more come before the next reading: a wake-up for each message costs more than the message."""
+        self._end.wait(GATHERING)
 
     def say(self, observation: Observation | None) -> None:
         """Hand over an observation, if it is one."""

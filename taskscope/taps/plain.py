@@ -4,6 +4,7 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from typing import Any
 
 from celery.utils.saferepr import saferepr
@@ -23,6 +24,8 @@ def tail(text: str, limit: int = LIMIT) -> str:
 
 def shown(value: Any) -> str:
     """Return the short repr of a value, as Celery's events have it."""
+    if _is_simple(value) or (type(value) in (list, tuple, dict) and len(value) < 10 and all(map(_is_simple, _members(value)))):
+        return cut(repr(value))  # the same, and many times faster
     try:
         return cut(saferepr(value, maxlen=LIMIT))
     except Exception:  # a repr of somebody else's
@@ -71,3 +74,14 @@ def seconds(value: Any) -> float | None:
 def count(value: Any) -> int | None:
     """Return a number of retries, or None for what is not one."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def _members(value: Any) -> Iterable[Any]:
+    return chain(value, value.values()) if isinstance(value, dict) else value
+
+
+def _is_simple(value: Any) -> bool:
+    """Tell whether the repr of a value is known to be short, and to be Python's own."""
+    if type(value) is int:
+        return -1 << 63 < value < 1 << 63
+    return value is None or type(value) in (bool, float) or (type(value) is str and len(value) <= LIMIT)

@@ -1,9 +1,11 @@
 """Stored results: what the result backend holds, at the moment when it is written. Redis only, which publishes it."""
 
+import json
 import re
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, ClassVar
 
 from celery import Celery
@@ -12,7 +14,8 @@ from celery.backends.redis import RedisBackend
 from taskscope.observation import Observation, Source
 from taskscope.taps import plain
 from taskscope.taps.listener import Refused, Say
-from taskscope.taps.redis_line import RedisLine, connect_like
+from taskscope.taps.redis_line import RedisLine
+from taskscope.taps.wire import Connect, connect_like
 
 _ENDS = frozenset({"SUCCESS", "FAILURE", "RETRY", "REVOKED", "REJECTED"})
 _KEPT = {"name": "name", "queue": "queue", "retries": "retries", "group_id": "group", "parent_id": "parent_id", "date_done": "date_done"}
@@ -63,32 +66,31 @@ class ResultsTap(RedisLine):
 
     name: ClassVar[str] = "results"
     source: ClassVar[Source] = "result"
-    command = "PSUBSCRIBE"
 
     def __init__(self, app: Celery, say: Say) -> None:
-        super().__init__(lambda: None, say)
+        super().__init__(say)
         self._app = app
-        self._decode: Callable[[Any], Any] = lambda text: text
-        self._pattern = b""
+        self._decode: Callable[[Any], Any] = json.loads
 
-    def open(self) -> None:
-        """Find the backend, and subscribe to the keys of its results."""
+    def find(self) -> Connect:
+        """Find the backend, and the keys of its results."""
         backend = redis_backend(self._app)
-        self._connect, self._decode = connect_like(backend.client.connection_pool), backend.decode
-        self._pattern = literally(prefix_of(backend)) + b"*"
-        super().open()
-
-    def subscribe(self, connection: Any) -> None:
-        """Ask for every result that is stored from now on."""
-        connection.send_command("PSUBSCRIBE", self._pattern)
-        connection.read_response()
+        self._decode = partial(_read, backend)
+        self.command = ("PSUBSCRIBE", literally(prefix_of(backend)) + b"*")
+        return connect_like(backend.client.connection_pool)
 
     def take(self, message: Any) -> None:
         """Keep a result that was stored."""
-        if not isinstance(message, list) or len(message) != 4 or message[0] != b"pmessage":
-            return  # the answer to a PING
-        arrived = time.time()
-        self.say(observation_of(self._decode(message[3]), arrived))
+        if isinstance(message, list) and len(message) == 4 and message[0] == b"pmessage":  # else the answer to a PING
+            arrived = time.time()
+            self.say(observation_of(self._decode(message[3]), arrived))
+
+
+def _read(backend: Any, text: bytes) -> Any:
+    """Read a stored result as the backend does; plain JSON, which most are, without the detour."""
+    if backend.content_type == "application/json" and text[:1] == b"{" and b'"__type__"' not in text:
+        return json.loads(text)
+    return backend.decode(text)
 
 
 def redis_backend(app: Celery) -> Any:
