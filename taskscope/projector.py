@@ -6,6 +6,7 @@ import weakref
 from typing import TYPE_CHECKING
 
 from taskscope.stage import Stage
+from taskscope.states import ENDS
 from taskscope.view import View
 
 if TYPE_CHECKING:
@@ -13,7 +14,8 @@ if TYPE_CHECKING:
 
 BATCH = 0.04  # seconds between two batches
 KEYFRAME = 1.0  # seconds between two keyframes, at least
-LOOK = 0.25  # seconds after which a gate is looked at again, though nothing was heard
+REST = 2.0  # seconds for which a picture goes on after its last task has ended
+LOOK = 0.25  # seconds between two looks at what nobody announces: a gate's counter, the length of a queue
 
 
 class _Screen:
@@ -24,20 +26,28 @@ class _Screen:
         self.camera = view.camera()
         view.take(self.camera, view.subjects())
         self.stage = Stage(self.camera.film(live=True), view.view, view.by)
-        self.keyframe_at = time.monotonic()
+        self.keyframe_at = self.news_at = self.looked_at = time.monotonic()
         self.is_behind = False  # something was pushed since the last keyframe
+        self.goes_on = True  # the clock of the picture
 
     def feed(self, changed: set[str]) -> None:
         """Send what is new of the tasks that this view shows."""
+        now = time.monotonic()
         mine = changed & set(ids) if (ids := self.view.subjects()) is not None else changed
-        changes = self.view.take(self.camera, sorted(mine))
-        if changes.keys() - {"now", "origin", "of", "upserts"} or changes["upserts"]:
-            self.stage.push(changes)
-            self.is_behind = True
-        if self.is_behind and time.monotonic() - self.keyframe_at >= KEYFRAME:
-            self.stage.keyframe(self.camera.film(live=True))
-            self.keyframe_at = time.monotonic()
-            self.is_behind = False
+        if mine or (self.goes_on and now - self.looked_at >= LOOK):
+            self.looked_at = now
+            changes = self.view.take(self.camera, sorted(mine))
+            if changes["upserts"] or changes.keys() - {"now", "origin", "of", "upserts"}:
+                self.stage.push(changes)
+                self.is_behind, self.news_at = True, now
+        goes_on = now - self.news_at < REST or (self.goes_on and self._waits())
+        if goes_on != self.goes_on or (self.is_behind and now - self.keyframe_at >= KEYFRAME):
+            self.stage.keyframe(self.camera.film(live=goes_on))
+            self.keyframe_at, self.goes_on, self.is_behind = now, goes_on, False
+
+    def _waits(self) -> bool:
+        # When all has ended the clock stands still: a picture that only grows emptier helps nobody.
+        return any(task["state"] and task["state"] not in ENDS for task in self.camera.film()["tasks"])
 
 
 class Projector:

@@ -11,7 +11,8 @@ from celery.canvas import Signature
 from celery.result import ResultBase
 
 from taskscope import canvas, xray
-from taskscope.film import film, xray_table
+from taskscope.errors import ScopeError
+from taskscope.film import film, queues, workers, xray_table
 from taskscope.history import History
 from taskscope.ledger import Ledger
 from taskscope.model import Task
@@ -46,6 +47,7 @@ class Scope:
         self.ledger = Ledger()
         self.projector = Projector(self)
         self._receiver = Receiver(app, self.ledger.append, commands).start()
+        self._slots = _pools(app, len(self._receiver.workers))
 
     def __repr__(self) -> str:
         return f"Scope of {self.app.main or 'an application without a name'}"
@@ -113,7 +115,14 @@ class Scope:
         """Return the workers as a film wants them."""
         with self._lock:
             self._fold()
-            return [{"host": one.host, "slots": one.slots, "alive": one.alive} for one in self._history.workers.values()]
+            return workers(self._history.workers, time.time(), self._slots)
+
+    def queues(self) -> dict[str, dict[str, int]]:
+        """Return how much waits in each queue, by a look into the broker; nothing where that is not possible."""
+        try:
+            return queues(xray.xray(self.app).to_json())
+        except ScopeError:
+            return {}
 
     def changed(self) -> list[str]:
         """Return the ids of the tasks that have changed since the last call."""
@@ -146,8 +155,9 @@ class Scope:
         ledger = Ledger.load(path)
         history = History()
         history.extend(ledger)
-        workers = [{"host": one.host, "slots": one.slots, "alive": one.alive} for one in history.workers.values()]
-        return Stage(film(history.tasks(), workers=workers, notes=[note for note in (ledger.shown, ledger.trouble) if note]), view)
+        notes = [note for note in (ledger.shown, ledger.trouble) if note]
+        shot = film(history.tasks(), workers=workers(history.workers, history.heard_until), notes=notes)
+        return Stage({**shot, "replay": True}, view)
 
     def close(self) -> None:
         """Stop listening; what was seen stays."""
@@ -169,6 +179,12 @@ def _ids(results: Sequence[ResultBase]) -> list[str] | None:
     if not results:
         return None
     return list(dict.fromkeys(name for result in results for name in reversed(result.as_list())))
+
+
+def _pools(app: Celery, count: int) -> dict[str, int]:
+    """Ask so many workers how many processes they have; who does not answer at once is not waited for."""
+    answers = app.control.broadcast("stats", reply=True, limit=count, timeout=0.3) if count else []
+    return {host: stats.get("pool", {}).get("max-concurrency", 0) for answer in answers or [] for host, stats in answer.items()}
 
 
 def _at_rest(task: Task) -> bool:

@@ -70,7 +70,12 @@ class View:
             notes += self.plan.notes
             self._count(camera)
         return camera.take(
-            [task for task in tasks if task.lanes], now=time.time(), workers=self.scope.workers(), notes=notes, xray=self.xray
+            [task for task in tasks if task.lanes],
+            now=time.time(),
+            workers=self.scope.workers(),
+            notes=notes,
+            xray=self.xray,
+            queues=self.scope.queues() if self.view == "stage" else None,
         )
 
     def still(self, theme: str = "light", width: int = 700) -> Still:
