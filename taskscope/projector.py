@@ -1,8 +1,8 @@
 """The thread that feeds the live views of a scope: changes at once, the whole picture now and then."""
 
+import logging
 import threading
 import time
-import weakref
 from typing import TYPE_CHECKING
 
 from taskscope.stage import Stage
@@ -11,6 +11,8 @@ from taskscope.view import View
 
 if TYPE_CHECKING:
     from taskscope.scope import Scope
+
+log = logging.getLogger("taskscope")
 
 BATCH = 0.04  # seconds between two batches
 KEYFRAME = 1.0  # seconds between two keyframes, at least
@@ -51,37 +53,42 @@ class _Screen:
 
 
 class Projector:
-    """Feeds every live view of one scope from one thread, which ends with the scope."""
+    """Feeds every live view of one scope from one thread, which ends when no view is left or the scope is closed."""
 
     def __init__(self, scope: "Scope") -> None:
-        self._scope = weakref.ref(scope)
+        self._scope = scope
         self._screens: list[_Screen] = []
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
+        self._closed = threading.Event()
 
     def show(self, view: View) -> Stage:
         """Return a live widget of a view; what happens from now on is sent to it."""
         screen = _Screen(view)
         with self._lock:
             self._screens.append(screen)
-            if self._thread is None or not self._thread.is_alive():
+            if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="taskscope projector", daemon=True)
                 self._thread.start()
         return screen.stage
 
+    def close(self) -> None:
+        """Feed nothing any more."""
+        self._closed.set()
+
     def _run(self) -> None:
-        pause = threading.Event()
         position = 0
-        while scope := self._scope():
-            scope.ledger.wait(position, LOOK)
-            position = scope.ledger.position
-            pause.wait(BATCH)
-            changed = set(scope.changed())
+        while not self._closed.wait(BATCH):
+            self._scope.ledger.wait(position, LOOK)
+            position = self._scope.ledger.position
+            changed = set(self._scope.changed())
             with self._lock:
                 screens = self._screens = [screen for screen in self._screens if screen.stage.comm is not None]
                 if not screens:
                     self._thread = None
                     return
             for screen in screens:
-                screen.feed(changed)
-            del scope
+                try:
+                    screen.feed(changed)
+                except Exception:  # a picture that fails must not take the others along
+                    log.exception("a live view could not be fed")

@@ -161,6 +161,7 @@ class Scope:
 
     def close(self) -> None:
         """Stop listening; what was seen stays."""
+        self.projector.close()
         self._receiver.close()
 
     def _task(self, name: str) -> Task:
