@@ -1,8 +1,8 @@
 """The lessons' steps as one plain script: python client.py, or with --step 02, or --list.
 
-Each function is one notebook, each `section` one of its headings, in the same order. It is plain Celery, but for two
-lines: `lab.connect()` joins the broker and the worker of this checkout (or those that CELERY_BROKER_URL names), and
-`lab.worker` stops and starts the worker where a lesson does.
+Each function is one notebook, each `section` one of its headings, in the same order. It is plain Celery, but for three
+things: `lab.connect()` joins the broker and the worker of this checkout (or those that CELERY_BROKER_URL names),
+`lab.worker` stops and starts the worker where a lesson does, and `Scope` listens, and tells in words what the lesson draws.
 """
 
 import base64
@@ -21,8 +21,10 @@ from celery.exceptions import TimeoutError as CeleryTimeoutError
 
 from classroom import lab
 from classroom.errors import ClassroomError
+from taskscope import Scope
 from tutorial_tasks.arithmetic import add, multiply
 from tutorial_tasks.celery_app import app
+from tutorial_tasks.lifecycle import Gate, count_to, fail, flaky, say_nothing, wait_at_gate
 
 
 def section(heading: str) -> None:
@@ -186,10 +188,90 @@ def step_03_send_task() -> None:
     show("mended", site.send_task("tutorial_tasks.arithmetic.multiply", (6, 7)).get(timeout=10))
 
 
+def step_04_task_states() -> None:
+    """04 · Task states: what is on record, and who says so."""
+    section("Somebody who listens")
+    scope = Scope(app)
+    result = add.delay(2, 3)
+    result.get(timeout=10)
+    click.echo(scope.states(result))
+
+    section("How far is it?")
+    seen: list[str] = []
+    result = count_to.delay(3)
+    result.get(timeout=10, on_message=lambda meta: seen.append(meta["status"]))
+    show("the backend said", seen)
+    click.echo(scope.states(result))
+
+    section("Once more, please: RETRY")
+    result = flaky.delay(3)
+    result.get(timeout=10)
+    click.echo(scope.lanes(result))
+
+    section("It failed: FAILURE")
+    result = fail.delay("out of paper")
+    try:
+        result.get(timeout=10)
+    except ValueError as error:
+        show("result.get(timeout=10)", error)
+    show("result.state", result.state)
+
+    section("Break it: seven times PENDING")
+    unread = add.apply_async((1, 1), queue="unread", expires=600)
+    held = add.apply_async((2, 2), countdown=600)
+    ignored = say_nothing.delay("hush")
+    forgotten = add.delay(3, 3)
+    forgotten.get(timeout=10)
+    forgotten.forget()
+    emptied = add.apply_async((4, 4), queue="emptied")
+    with app.connection_for_write() as connection:
+        connection.default_channel.queue_purge("emptied")
+    invented = app.AsyncResult("no-such-id")
+    gate = Gate("lesson 04")
+    gate.close()
+    busy = [wait_at_gate.delay("lesson 04") for _ in range(2)]
+    reserved = add.delay(5, 5)
+    seven = [unread, held, ignored, forgotten, emptied, invented, reserved]
+    show("states", [app.AsyncResult(result.id).state for result in seven])
+    click.echo(scope.lanes(*seven))
+    show("waiting", (len(lab.waiting("unread")), len(lab.waiting("emptied"))))
+    show("on record", [app.AsyncResult(result.id).exists() for result in seven])
+
+    section("Break it: call it off")
+    held.revoke()
+    busy[0].revoke()
+    result = add.delay(6, 6)
+    gate.open()
+    show("the one that ran, one that came later", (busy[0].get(timeout=10), result.get(timeout=10)))
+    result.revoke()
+    click.echo(scope.lanes(held, busy[0], result))
+    gate.close()
+    result = wait_at_gate.delay("lesson 04")
+    try:
+        result.get(timeout=1)
+    except CeleryTimeoutError as error:
+        show("result.get(timeout=1)", error)
+    result.revoke(terminate=True)
+    try:
+        result.get(timeout=10)
+    except TaskRevokedError as error:
+        show("result.get(timeout=10)", error)
+    invented.revoke()
+    invented.get(timeout=10, propagate=False)
+    show("invented.state", invented.state)
+    gate.open()
+    invented.forget()
+    lab.worker.stop()
+    show("thrown away", app.control.purge())
+    lab.worker.start()
+    scope.close()
+
+
 STEPS: dict[str, Callable[[], None]] = {
     "01": step_01_delay,
     "02": step_02_apply_async,
     "03": step_03_send_task,
+    "04": step_04_task_states,
 }
 
 

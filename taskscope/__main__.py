@@ -1,0 +1,114 @@
+"""`python -m taskscope --app module:app`: watch an application from a terminal."""
+
+import importlib
+import sys
+import time
+from pathlib import Path
+
+import click
+from celery import Celery
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from taskscope.errors import ScopeError
+from taskscope.model import Task
+from taskscope.scope import Scope
+from taskscope.states import looks_of
+from taskscope.words import label, sentence
+
+REFRESH = 0.1  # seconds
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--app", "name", required=True, metavar="MODULE:APP", help="The Celery application, for example shop.tasks:app.")
+@click.option("--for", "seconds", type=click.FloatRange(min=0), help="Watch for so many seconds instead of until Ctrl-C.")
+@click.option("--save", type=click.Path(dir_okay=False, path_type=Path), help="At the end, write what was observed to this file.")
+def main(name: str, seconds: float | None, save: Path | None) -> None:
+    """Show what the tasks of an application do, as it happens."""
+    console = Console()
+    try:
+        scope = Scope(find(name))
+        deadline = time.monotonic() + seconds if seconds is not None else None
+        try:
+            watch(scope, console, deadline)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            scope.close()
+        if save:
+            scope.save(save)
+            console.print(f"{len(scope.ledger)} observations in {save}", markup=False)
+    except ScopeError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def watch(scope: Scope, console: Console, deadline: float | None) -> None:
+    """Redraw the table whenever something was heard; where the output is no terminal, print each task when it has changed."""
+    if not console.is_terminal:
+        told: dict[str, str] = {}
+        position = 0
+        while deadline is None or time.monotonic() < deadline:
+            scope.ledger.wait(position, REFRESH)
+            position = scope.ledger.position
+            for task in scope.tasks():
+                if told.get(task.id) != (said := sentence(task)):
+                    told[task.id] = said
+                    console.print(said, markup=False, highlight=False, soft_wrap=True)
+        return
+    position = 0
+    with Live(table(scope, console.height), console=console, auto_refresh=False, screen=False) as live:
+        while deadline is None or time.monotonic() < deadline:
+            if scope.ledger.wait(position, REFRESH):
+                position = scope.ledger.position
+                live.update(table(scope, console.height), refresh=True)
+
+
+def table(scope: Scope, height: int) -> Table:
+    """Return the newest tasks as a table that fits a terminal of so many lines."""
+    tasks = scope.tasks()
+    shown = tasks[-max(height - 6, 1) :]
+    found = Table(expand=True, caption="  ".join(scope.status), caption_justify="left")
+    for title in ("task", "way", "result"):
+        found.add_column(title, overflow="ellipsis", no_wrap=True)
+    for task in shown:
+        found.add_row(Text(label(task)), way(task), Text(task.result))
+    if len(shown) < len(tasks):
+        found.title = f"showing {len(shown)} of {len(tasks)}"
+    return found
+
+
+def way(task: Task) -> Text:
+    """Return the states of a task, one after the other, each with its sign and colour."""
+    said = Text()
+    for lane in task.lanes:
+        for mark in lane.marks:
+            look = looks_of(mark.state)
+            said.append(f"{look.glyph} {mark.state}  ", style=look.dark if mark.evidence == "observed" else f"italic {look.dark}")
+    return said
+
+
+def find(name: str) -> Celery:
+    """Import an application by its name.
+
+    Raises:
+        ScopeError: there is no such module, or nothing of that name in it, or it is no Celery application.
+    """
+    sys.path.insert(0, str(Path.cwd()))
+    module, _, attribute = name.partition(":")
+    attribute = attribute or "app"
+    example = "python -m taskscope --app tutorial_tasks.celery_app:app"
+    try:
+        app = getattr(importlib.import_module(module), attribute)
+    except ImportError as error:
+        raise ScopeError(f"{module} can't be imported: {error}", f"name a module that can, for example: {example}") from error
+    except AttributeError:
+        raise ScopeError(f"{module} has no {attribute}", f"name the application in it, for example: {example}") from None
+    if not isinstance(app, Celery):
+        raise ScopeError(f"{module}:{attribute} is a {type(app).__name__}, not a Celery application", f"for example: {example}")
+    return app
+
+
+if __name__ == "__main__":
+    main()
