@@ -64,6 +64,7 @@ PAINT: dict[str, dict[str, str]] = {
     "way guessed": {"fill": "none", "stroke": "ink", "stroke-width": "1.5", "stroke-dasharray": "5 4"},
     "gate": {"fill": "line"},
     "gate open": {"fill": "SUCCESS"},
+    "gate shut": {"fill": "FAILURE"},
     "node": {"fill": "bg", "stroke": "line", "stroke-width": "1"},
     "node ghost": {"fill": "none", "stroke": "faint", "stroke-width": "1", "stroke-dasharray": "3 3"},
     **{f"node {name}": {"fill": "bg", "stroke": f"{name}.edge", "stroke-width": "1.5"} for name in STATES},

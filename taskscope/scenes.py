@@ -219,7 +219,9 @@ def _sections(
             end = next((areas["bag", other].y - 46 for other in hosts[hosts.index(name) + 1 :]), height)
             alive = next((worker["alive"] for worker in film["workers"] if worker["host"] == name), True)
             board.rect(f"worker {name}", "place", lefts[2], area.y - 45, widths[2], end - area.y + 45 - (6 if end < height else 0), 8)
-            title = (f"worker {name}" if name and board.width >= 640 else name or "worker") + ("" if alive else " (gone)")
+            # When it went is not known, only that it is not there now.
+            gone = not alive and t >= film["now"]
+            title = f"{name or 'worker'} (gone)" if gone else f"worker {name}" if name and board.width >= 640 else name or "worker"
             board.text(f"host {name}", "title", area.x, area.y - 26, title, area.width)
         counts[place, name] = area.y - 6 if place == "queue" else area.y - 8
     for (host, slot), (x, y) in slots.items():
@@ -496,9 +498,12 @@ def _one_graph(board: Board, graph: Mapping[str, Any], by_id: Mapping[str, Any],
         counted = [count for when, count in gate["counts"] if when <= t]
         done = counted[-1] if counted else sum(1 for member in gate["members"] if taken.get(member))
         half = max(15, min(60, (box["y1"] - box["y0"]) * pitch / 2 - 6))
-        taken[f"gate {number}"] = done >= gate["of"]
-        board.rect(f"{prefix}gate {number}", "gate open" if done >= gate["of"] else "gate", x - 2.5, y - half, 5, 2 * half, 2)
-        text = f"{done}/{gate['of']}" if counted else f"({done}/{gate['of']})"
+        # One that fails is counted too, and the gate stays shut.
+        shut = any((here := states.get(member)) and here.state in ("FAILURE", "REVOKED") for member in gate["members"])
+        taken[f"gate {number}"] = done >= gate["of"] and not shut
+        look = "gate shut" if shut else "gate open" if done >= gate["of"] else "gate"
+        board.rect(f"{prefix}gate {number}", look, x - 2.5, y - half, 5, 2 * half, 2)
+        text = (f"{done}/{gate['of']}" if counted else f"({done}/{gate['of']})") + (" shut" if shut else "")
         board.text(f"{prefix}gated {number}", "faint", x + (7 if half > 25 else -2), y - half + (8 if half > 25 else -5), f"gate {text}")
         spots[f"gate {number}"] = (x - 2.5, x + 2.5, y)
     for edge in graph["edges"]:

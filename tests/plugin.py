@@ -31,17 +31,19 @@ os.environ.update(
 )
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuse a cell that nbval would run without comparing anything; keep together what has to run in a row.
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Keep together what has to run in a row: the cells of a notebook share a kernel, the tests of a file their fixtures.
 
-    Cells of a notebook share a kernel, tests of a file their fixtures; the exercises of one lesson after the other would
-    take longer than all the rest.
+    Only the exercises are split, by lesson: one after the other they would take longer than all the rest.
     """
+    lesson = re.search(r"\[(\d\d)\.\d", item.name) if "exercises" in item.path.parts else None
+    item.add_marker(pytest.mark.xdist_group(f"exercises {lesson[1]}" if lesson else item.path.name))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse a cell that nbval would run without comparing anything; begin with what takes longest."""
     items.sort(key=lambda item: "exercises" not in item.path.parts)
     for item in items:
-        lesson = re.search(r"\[(\d\d)\.\d", item.name) if "exercises" in item.path.parts else None
-        item.add_marker(pytest.mark.xdist_group(f"exercises {lesson[1]}" if lesson else str(item.path)))
         if isinstance(item, IPyNbCell) and item.cell.source.strip() and item.cell.execution_count is None:
             raise pytest.UsageError(f"{item.nodeid} has no stored run, so nothing would be compared: make notebooks")
 

@@ -172,7 +172,9 @@ function sections(board, film, areas, slots, hosts, lefts, widths, height, t) {
       const end = next ? next.y - 46 : height;
       const alive = film.workers.find((worker) => worker.host === name)?.alive ?? true;
       board.rect(`worker ${name}`, "place", lefts[2], area.y - 45, widths[2], end - area.y + 45 - (end < height ? 6 : 0), 8);
-      board.text(`host ${name}`, "title", area.x, area.y - 26, (name && board.width >= 640 ? `worker ${name}` : name || "worker") + (alive ? "" : " (gone)"), area.width);
+      const gone = !alive && t >= film.now; // when it went is not known, only that it is not there now
+      const title = gone ? `${name || "worker"} (gone)` : name && board.width >= 640 ? `worker ${name}` : name || "worker";
+      board.text(`host ${name}`, "title", area.x, area.y - 26, title, area.width);
     }
     counts.set(key, place === "queue" ? area.y - 6 : area.y - 8);
   }
@@ -403,9 +405,11 @@ function oneGraph(board, graph, byId, t, prefix, top) {
     const counted = gate.counts.findLast((one) => one[0] <= t);
     const done = counted ? counted[1] : gate.members.filter((name) => taken.get(name)).length;
     const half = max(15, min(60, ((box.y1 - box.y0) * pitch) / 2 - 6));
-    taken.set(`gate ${number}`, done >= gate.of);
-    board.rect(`${prefix}gate ${number}`, done >= gate.of ? "gate open" : "gate", x - 2.5, y - half, 5, 2 * half, 2);
-    const text = counted ? `${done}/${gate.of}` : `(${done}/${gate.of})`;
+    // One that fails is counted too, and the gate stays shut.
+    const shut = gate.members.some((name) => ["FAILURE", "REVOKED"].includes(here.get(name)?.state));
+    taken.set(`gate ${number}`, done >= gate.of && !shut);
+    board.rect(`${prefix}gate ${number}`, shut ? "gate shut" : done >= gate.of ? "gate open" : "gate", x - 2.5, y - half, 5, 2 * half, 2);
+    const text = (counted ? `${done}/${gate.of}` : `(${done}/${gate.of})`) + (shut ? " shut" : "");
     board.text(`${prefix}gated ${number}`, "faint", x + (half > 25 ? 7 : -2), y - half + (half > 25 ? 8 : -5), `gate ${text}`);
     spots.set(`gate ${number}`, [x - 2.5, x + 2.5, y]);
   });
