@@ -6,6 +6,7 @@ import json
 import logging
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
@@ -379,7 +380,6 @@ def published() -> Iterator[Callable[[Celery], list[Observation]]]:
         said: list[Observation] = []
         taps.append(publish.PublishTap(app, said.append))
         taps[-1].start()
-        gc.collect()  # a weak connection would be gone now
         return said
 
     yield watch
@@ -435,6 +435,18 @@ def test_what_could_not_be_sent_is_not_noted(published: Any) -> None:
             app.tasks["shared.add"].delay(object(), 1)
     result = app.tasks["shared.add"].delay(1, 1)
     assert [o.task for o in said] == [result.id]
+
+
+def test_the_signals_hold_what_listens_to_them() -> None:
+    app, said = a_memory_app("one"), list[Observation]()
+    tap = publish.PublishTap(app, said.append)
+    tap.start()
+    close, seen = tap.close.__func__, weakref.ref(tap)
+    del tap
+    gc.collect()
+    app.tasks["shared.add"].delay(1, 1)
+    assert [o.kind for o in said] == ["published"]
+    close(seen())
 
 
 def test_after_the_end_nothing_is_noted() -> None:
