@@ -441,12 +441,14 @@ def test_the_signals_hold_what_listens_to_them() -> None:
     app, said = a_memory_app("one"), list[Observation]()
     tap = publish.PublishTap(app, said.append)
     tap.start()
-    close, seen = tap.close.__func__, weakref.ref(tap)
+    seen = weakref.ref(tap)
     del tap
     gc.collect()
     app.tasks["shared.add"].delay(1, 1)
     assert [o.kind for o in said] == ["published"]
-    close(seen())
+    held = seen()
+    assert held
+    held.close()
 
 
 def test_after_the_end_nothing_is_noted() -> None:
