@@ -1,5 +1,6 @@
 """The receiver: all taps of one app, started together, proven to listen, and shared by everybody in this process who watches it."""
 
+import contextlib
 import logging
 import os
 import threading
@@ -15,7 +16,7 @@ from taskscope.taps.commands import CommandsTap
 from taskscope.taps.events import EventsTap, broker_name
 from taskscope.taps.listener import Listener
 from taskscope.taps.publish import PublishTap
-from taskscope.taps.results import ResultsTap
+from taskscope.taps.results import ResultsTap, redis_backend
 
 Append = Callable[[Observation], None]
 """Where a receiver puts what is observed; it is called from several threads."""
@@ -118,6 +119,9 @@ class _Taps:
                 self.commands.start()
             if not self.is_started:
                 self.is_started = True
+                # Made here, in the caller's thread: made by two threads at once it would be two, and results go to one of them.
+                with contextlib.suppress(Exception):  # the tap will say what is wrong with it
+                    _ = redis_backend(self.app).client
                 self.publish.start()
                 self.results.start()
                 self.events.start()

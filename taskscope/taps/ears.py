@@ -11,7 +11,9 @@ from kombu.compression import decompress
 from kombu.connection import Connection
 from kombu.serialization import loads
 from kombu.transport import redis as kombu_redis
+from redis.exceptions import ResponseError
 
+from taskscope.taps.listener import Refused
 from taskscope.taps.redis_line import subscribe
 from taskscope.taps.wire import Wire, connect_like
 
@@ -89,8 +91,10 @@ class RedisEar:
         try:
             self._wire.connect()
             self._take_all(subscribe(self._wire, "PSUBSCRIBE", pattern))
-        except BaseException:
+        except BaseException as error:
             self._wire.close()
+            if isinstance(error, ResponseError):
+                raise Refused(f"the server refuses PSUBSCRIBE ({error})") from error
             raise
 
     def drain(self, timeout: float) -> bool:

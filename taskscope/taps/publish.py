@@ -100,7 +100,7 @@ class PublishTap:
 
     def _after(self, headers: Any = None, body: Any = None, routing_key: Any = None, exchange: Any = None, **_: Any) -> None:
         began = self._begun.pop(_key(headers, body), None)
-        if began is None or os.getpid() != self._process:
+        if began is None:
             return
         observation = observation_of(headers, body, routing_key, exchange, began, time.time())
         if observation is not None:

@@ -1,7 +1,7 @@
 """A bare line to a Redis server that only listens: many messages for one wake-up.
 
-redis-py and kombu read one message at a time, with several calls of the operating system for each. Beside a worker on the
-same machine that costs a third of its throughput; this costs a few per cent (benchmarks/scope.py).
+redis-py and kombu read one message at a time, with several calls of the operating system for each: several times the
+processor time for the same messages, on a machine where it is the worker that needs it.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,7 @@
 """The receiver on a real broker and a real worker: nothing is lost from the first task on, and what may be is said."""
 
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -69,12 +70,12 @@ def stored(task: str, observations: list[Observation]) -> list[str]:
 
 
 def has_ended(ledger: Ledger, *tasks: str) -> list[Observation]:
-    """Wait until events and backend have told the end of these tasks."""
+    """Wait until the backend has told the end of these tasks, and events all of their steps: that it was sent may come last."""
 
     def ended(observations: list[Observation]) -> bool:
-        events = {o.task for o in observations if o.kind == "succeeded"}
+        events = {(o.task, o.kind) for o in observations if o.source == "event"}
         results = {o.task for o in observations if o.data.get("state") == "SUCCESS" and o.source == "result"}
-        return set(tasks) <= events & results
+        return set(tasks) <= results and {(task, kind) for task in tasks for kind in EVENTS} <= events
 
     return until(ledger, ended, f"{tasks} have not ended")
 
@@ -225,15 +226,16 @@ def test_a_worker_that_comes_up_later_is_switched_on_too(app: Any) -> None:
 def user(app: Any, server: redis.Redis, *rules: str) -> Iterator[Celery]:
     """An app that comes to the same server as somebody with fewer rights."""
     url = str(app.conf.broker_url)
+    variables = {name: os.environ.pop(name) for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND") if name in os.environ}
     password, address = url.removeprefix("redis://:").split("@")
     server.execute_command("ACL", "SETUSER", "watcher", "on", f">{password}", "~*", "&*", "+@all", *rules)
     theirs = f"redis://watcher:{password}@{address}"
-    other = Celery("other", backend=theirs, set_as_current=False)
-    # CELERY_BROKER_URL, which is set here, would come before a `broker_url`.
-    other.conf.update(broker_read_url=theirs, broker_write_url=theirs, result_backend=theirs, task_send_sent_event=True)
+    other = Celery("other", broker=theirs, backend=theirs, set_as_current=False)
+    other.conf.update(task_send_sent_event=True)
     try:
         yield other
     finally:
+        os.environ.update(variables)  # which would have come before the addresses that the app was given
         other.close()
         other.backend.client.connection_pool.disconnect()
         server.execute_command("ACL", "DELUSER", "watcher")
@@ -245,6 +247,19 @@ def test_a_server_that_forbids_monitor_is_no_error(app: Any, server: redis.Redis
         assert receiver.status[3].startswith("commands: not available: the server refuses MONITOR (")
         task = other.send_task("tutorial_tasks.arithmetic.add", (1, 1)).id
         assert of(task, has_ended(ledger, task), "event", "command") == EVENTS
+
+
+def test_a_server_that_forbids_to_subscribe_leaves_our_own_publishing(app: Any, server: redis.Redis) -> None:
+    with user(app, server, "-psubscribe") as other, watching(other) as (receiver, ledger):
+        assert [line.partition(" (")[0] for line in receiver.status] == [
+            "events: not available: the server refuses PSUBSCRIBE",
+            "results: not available: the server refuses PSUBSCRIBE",
+            "publishing: on",
+            "commands: off",
+        ]
+        task = other.send_task("tutorial_tasks.arithmetic.add", (1, 1)).id
+        until(ledger, lambda observations: of(task, observations, "publish"), "it was not published")
+        assert of(task, list(ledger), "publish", "event", "result") == ["published"]
 
 
 def test_passwords_are_in_no_observation(app: Any, server: redis.Redis) -> None:

@@ -1,10 +1,12 @@
 """The taps without a broker: what each makes of a raw thing, and what the threads do when things go wrong."""
 
+import base64
 import gc
 import json
 import logging
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
@@ -12,13 +14,15 @@ import pytest
 from celery import Celery, group
 from hypothesis import given
 from hypothesis import strategies as st
+from kombu.compression import compress
 from kombu.pidbox import Mailbox
+from kombu.serialization import dumps
 
 from taskscope.errors import ScopeError
 from taskscope.ledger import Ledger
 from taskscope.observation import Observation, Source
 from taskscope.receiver import Receiver
-from taskscope.taps import commands, events, listener, plain, publish, results
+from taskscope.taps import commands, ears, events, listener, plain, publish, results, wire
 from taskscope.taps.listener import Listener, Refused
 
 ANYTHING = st.recursive(
@@ -376,7 +380,6 @@ def published() -> Iterator[Callable[[Celery], list[Observation]]]:
         said: list[Observation] = []
         taps.append(publish.PublishTap(app, said.append))
         taps[-1].start()
-        gc.collect()  # a weak connection would be gone now
         return said
 
     yield watch
@@ -432,6 +435,20 @@ def test_what_could_not_be_sent_is_not_noted(published: Any) -> None:
             app.tasks["shared.add"].delay(object(), 1)
     result = app.tasks["shared.add"].delay(1, 1)
     assert [o.task for o in said] == [result.id]
+
+
+def test_the_signals_hold_what_listens_to_them() -> None:
+    app, said = a_memory_app("one"), list[Observation]()
+    tap = publish.PublishTap(app, said.append)
+    tap.start()
+    seen = weakref.ref(tap)
+    del tap
+    gc.collect()
+    app.tasks["shared.add"].delay(1, 1)
+    assert [o.kind for o in said] == ["published"]
+    held = seen()
+    assert held
+    held.close()
 
 
 def test_after_the_end_nothing_is_noted() -> None:
@@ -691,3 +708,61 @@ class Running:
 
     def __exit__(self, *_: object) -> None:
         self.receiver.close()
+
+
+# -- the bare line --------------------------------------------------------------------------------------------------------
+
+REPLY = st.recursive(
+    st.none() | st.integers(-(2**63), 2**63 - 1) | st.binary(max_size=30),
+    lambda children: st.lists(children, max_size=4),
+    max_leaves=8,
+)
+
+
+def as_the_server_sends(reply: Any) -> bytes:
+    if reply is None:
+        return b"$-1\r\n"
+    if isinstance(reply, int):
+        return b":%d\r\n" % reply
+    if isinstance(reply, bytes):
+        return b"$%d\r\n%s\r\n" % (len(reply), reply)
+    return b"*%d\r\n" % len(reply) + b"".join(map(as_the_server_sends, reply))
+
+
+@given(st.lists(REPLY, max_size=5), st.data())
+def test_replies_are_put_together_from_pieces_of_any_size(replies: list[Any], data: st.DataObject) -> None:
+    stream = b"+OK\r\n" + b"".join(map(as_the_server_sends, replies)) + b"-NOPERM no\r\n"
+    reader, read, position = wire.Replies(), [], 0
+    while position < len(stream):
+        size = data.draw(st.integers(1, len(stream)))
+        read += reader.feed(stream[position : position + size])
+        position += size
+    *same, error = read
+    assert same == [b"OK", *replies]
+    assert str(error) == "NOPERM no"
+
+
+def test_another_protocol_is_a_lost_connection() -> None:
+    with pytest.raises(ConnectionError, match=r"another protocol: b'HTTP/1\.1 400"):
+        wire.Replies().feed(b"HTTP/1.1 400\r\n")
+
+
+@pytest.mark.parametrize("serializer", ["json", "yaml", "pickle"])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_a_message_as_kombu_writes_it_on_redis(serializer: str, compression: str | None) -> None:
+    kind, encoding, body = dumps({"type": "task-sent", "uuid": "é"}, serializer=serializer)
+    headers = {}
+    if compression:
+        body, headers["compression"] = compress(body, compression)
+    text = base64.b64encode(body if isinstance(body, bytes) else body.encode()).decode()
+    envelope = {
+        "body": text,
+        "headers": headers,
+        "content-type": kind,
+        "content-encoding": encoding,
+        "properties": {"body_encoding": "base64"},
+    }
+    message = json.dumps(envelope).encode()
+    assert ears.body_of(message, {kind}) == {"type": "task-sent", "uuid": "é"}
+    with pytest.raises(ValueError, match=f"as {kind}: Refusing"):
+        ears.body_of(message, {"application/nothing"})
