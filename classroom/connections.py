@@ -24,5 +24,5 @@ def renew() -> None:
     if isinstance(old, RedisBackend):
         with contextlib.suppress(RedisError, OSError):  # the other end is gone
             old.result_consumer.stop()
-            old.client.close()
+            old.client.connection_pool.disconnect()
     app._backend = app._get_backend()

@@ -117,8 +117,9 @@ class _Broker:
 
     def restart(self) -> None:
         """Kill the broker and start it again on the same port, empty."""
+        _stack()
+        connections.renew()  # while they can still say goodbye
         _control("restart broker")
-        connections.renew()
 
 
 worker = _Worker()
@@ -182,7 +183,7 @@ def _give_back() -> None:
     A worker does that itself when it ends. One that has to be killed, because its pool does not end, does not
     (billiard's pool processes can wait for a parent that no longer reads what they say).
     """
-    left = evidence.unacknowledged(_app())
+    left = [message for message in evidence.unacknowledged(_app()) if not message.problem]
     if left:
         with _app().connection_for_write() as connection:
             for message in left:

@@ -66,3 +66,14 @@ def app() -> Any:
     from tutorial_tasks.celery_app import app
 
     return app
+
+
+@pytest.fixture(scope="module")
+def fresh_stack(app: Any) -> Any:
+    """The course's application on a broker that holds nothing of other tests, and a worker that has just started."""
+    from classroom import lab
+
+    lab.worker.kill()
+    lab.broker.restart()
+    lab.worker.start()
+    return app

@@ -26,6 +26,8 @@ from tests.stack.processes import PATIENCE, ROOT
 from tutorial_tasks.arithmetic import add
 from tutorial_tasks.lifecycle import count_to, flaky
 
+pytestmark = pytest.mark.usefixtures("fresh_stack")
+
 EVENTS = ["received", "sent", "started", "succeeded"]
 
 
