@@ -265,7 +265,7 @@ def outcome(result: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def replacing_worker(fresh_stack: Any) -> Iterator[None]:
+def replacing_worker(app: Any, fresh_stack: Any) -> Iterator[None]:
     argv = [sys.executable, "-m", "celery", "-A", "tests.stack.canvas_tasks", "worker", "-Q", "canvas", "-n", "canvas@lab", "-P", "solo"]
     process = subprocess.Popen(
         [*argv, "--without-mingle", "--without-gossip"], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

@@ -32,7 +32,7 @@ def client(app: Celery) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def worker_afterwards(fresh_stack: Celery) -> Iterator[None]:
+def worker_afterwards(app: Celery, fresh_stack: Celery) -> Iterator[None]:
     yield
     lab.worker.stop()  # it gives back what it holds for later
     with redis.Redis.from_url(app.conf.broker_url) as client:
