@@ -18,7 +18,7 @@ demo: .venv/.installed ## run the lessons' steps as one plain script
 
 # Four at once on two cores: most tests wait for a worker that starts or stops.
 test: .venv/.installed ## prove every cell of every lesson, and all the rest
-	@$(PY) -m pytest -n 4 --dist loadgroup $(ARGS)
+	@$(PY) -m pytest -n 4 --dist loadfile $(ARGS)
 
 notebooks: .venv/.installed ## run all lessons and store their outputs, normalised
 	@$(PY) -m tests.notebooks.rewrite $(ARGS)

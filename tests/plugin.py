@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from nbval.plugin import IPyNbCell
+from xdist.scheduler import LoadFileScheduling
 
 from classroom.stack.place import Place
 
@@ -31,18 +32,22 @@ os.environ.update(
 )
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Keep together what has to run in a row: the cells of a notebook share a kernel, the tests of a file their fixtures.
+class _ByFile(LoadFileScheduling):
+    """A file's tests run in a row on one worker; only the exercises, which would take longer than all the rest, go by lesson."""
 
-    Only the exercises are split, by lesson: one after the other they would take longer than all the rest.
-    """
-    lesson = re.search(r"\[(\d\d)\.\d", item.name) if "exercises" in item.path.parts else None
-    item.add_marker(pytest.mark.xdist_group(f"exercises {lesson[1]}" if lesson else item.path.name))
+    def _split_scope(self, nodeid: str) -> str:
+        lesson = re.search(r"exercises.*\[(\d\d)\.\d", nodeid)
+        return f"exercises {lesson[1]}" if lesson else str(super()._split_scope(nodeid))
 
 
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByFile:
+    """Give xdist our scheduler; its groups by mark don't work with pytest 9.2 (it writes `_nodeid`, which nobody reads any more)."""
+    return _ByFile(config, log)
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuse a cell that nbval would run without comparing anything; begin with what takes longest."""
-    items.sort(key=lambda item: "exercises" not in item.path.parts)
+    """Refuse a cell that nbval would run without comparing anything."""
     for item in items:
         if isinstance(item, IPyNbCell) and item.cell.source.strip() and item.cell.execution_count is None:
             raise pytest.UsageError(f"{item.nodeid} has no stored run, so nothing would be compared: make notebooks")

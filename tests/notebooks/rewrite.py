@@ -11,6 +11,7 @@ import nbformat
 from nbclient import NotebookClient
 
 HERE = Path(__file__).parent
+ID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 NOTEBOOKS = HERE.parents[1] / "notebooks"
 
 
@@ -28,11 +29,15 @@ def normalised(value: Any) -> Any:
             value = re.sub(pattern, replacement, value)
         return value
     if isinstance(value, dict):
-        # A picture has times in it. It is kept as it was drawn, and what is compared is its text.
-        return {key: entry if str(key).startswith("image/") else normalised(entry) for key, entry in value.items()}
+        return {key: without_ids(entry) if str(key).startswith("image/") else normalised(entry) for key, entry in value.items()}
     if isinstance(value, list):
         return [normalised(entry) for entry in value]
     return value
+
+
+def without_ids(picture: Any) -> Any:
+    """Replace the ids in a picture; its times stay as they were drawn, for what is compared is its text."""
+    return re.sub(ID, "UUID", picture) if isinstance(picture, str) else picture
 
 
 def store(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
