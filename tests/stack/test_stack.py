@@ -171,9 +171,10 @@ def test_a_stale_description_is_no_obstacle(checkout: Checkout, rest: str) -> No
 
 
 def test_a_port_that_somebody_took_meanwhile_is_left_to_them(checkout: Checkout) -> None:
-    assert checkout.run("-c", ADD).returncode == 0
+    first = checkout.hold()
     port = checkout.stack().port
     checkout.command("down")
+    kill(first)
     with socket.create_server(("127.0.0.1", port)):
         holder = checkout.hold()
         assert checkout.stack().port != port

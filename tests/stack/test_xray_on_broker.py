@@ -145,7 +145,8 @@ def test_garbage_is_shown_as_what_it_is(app: Celery, client: redis.Redis) -> Non
     client.set("celery-taskset-meta-g.x", "?")
     client.set("mine", "something else")
     seen = xray(app)
-    assert seen.text().splitlines() == [
+    # Queues that other tests have declared in this process are known to the app, and empty.
+    assert [line for line in seen.text().splitlines() if not line.endswith(": 0 waiting")] == [
         'queue "celery": 3 waiting: b(?): its body is unknown, not opened, JSON, but not a message, not JSON',
         "taken by a worker, not confirmed: 1: not a message that was taken from a queue",
         "stored results: 3: 100000 bytes, not read, a list, not a result, not JSON that Celery wrote",
