@@ -1,6 +1,7 @@
 # The course's front door. `make help` lists what there is; ARGS goes to the program behind a target.
 .DEFAULT_GOAL := help
 PY := .venv/bin/python
+INSTALL = "$$(command -v uv || echo .venv/bin/uv)" pip install --quiet --python $(PY) --require-hashes --requirement
 # Bytecode that is kept makes every later start faster, whatever the shell says.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -25,6 +26,7 @@ notebooks: .venv/.installed ## run all lessons and store their outputs, normalis
 
 bench: .venv/.installed ## measure every speed that we claim
 	@$(PY) -m benchmarks.startup $(ARGS)
+	@$(PY) -m benchmarks.scope
 
 lint: .venv/.linters ## ruff and mypy
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
@@ -37,8 +39,12 @@ clean: ## stop the stack, and remove .venv and everything that was made
 help: ## this list
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
 
-.venv/.linters: requirements-lint.lock .venv/.installed
-	@UV="$$(command -v uv || echo .venv/bin/uv)"; "$$UV" pip install --quiet --python $(PY) --require-hashes --requirement requirements-lint.lock
-	@touch $@
+browser: .venv/.browser ## install what the browser tests need besides chromium, which comes from your system
 
-.PHONY: setup lab demo test notebooks bench lint clean help
+.venv/.linters: requirements-lint.lock .venv/.installed
+	@$(INSTALL) requirements-lint.lock && touch $@
+
+.venv/.browser: requirements-browser.lock .venv/.installed
+	@$(INSTALL) requirements-browser.lock && touch $@
+
+.PHONY: setup lab demo test notebooks bench lint browser clean help

@@ -7,7 +7,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """How one state is drawn and said; the colours are those of facts/visual.md 6, told apart by four kinds of vision."""
+    """How one state is drawn and said; the colours were searched so that four kinds of vision tell them apart."""
 
     name: str
     rank: int  # of two states with the same attempt, the higher one came later

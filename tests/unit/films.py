@@ -117,7 +117,7 @@ def crowd(number: int, slots: int = 4) -> Film:
 
 
 def chord_plan() -> dict[str, Any]:
-    """Return the canvas of STAGE.md: three collectors, a gate, gather, cleanup and process, with an errback."""
+    """Return the canvas of a pipeline: three collectors, a gate, gather, cleanup and process, with an errback."""
     names = ["collect", "collect", "collect", "gather", "cleanup", "process"]
     nodes = [
         {
