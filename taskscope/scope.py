@@ -13,7 +13,7 @@ from celery.result import ResultBase
 from taskscope import canvas, xray
 from taskscope.errors import ScopeError
 from taskscope.film import film, queues, workers, xray_table
-from taskscope.history import History
+from taskscope.history import History, count_transitions
 from taskscope.ledger import Ledger
 from taskscope.model import Task
 from taskscope.projector import Projector
@@ -123,6 +123,13 @@ class Scope:
             return queues(xray.xray(self.app).to_json())
         except ScopeError:
             return {}
+
+    @property
+    def transitions(self) -> int:
+        """How many steps of all tasks were seen."""
+        with self._lock:
+            self._fold()
+            return count_transitions(self._history)
 
     def changed(self) -> list[str]:
         """Return the ids of the tasks that have changed since the last call."""

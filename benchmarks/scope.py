@@ -1,0 +1,172 @@
+"""Measure what watching costs, in one run, beside what one would do otherwise: `python -m benchmarks.scope`.
+
+Flower is not among the alternatives yet: it comes with the lesson that uses it.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import click
+from celery import Celery
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import fold
+from classroom import lab
+from classroom.stack.place import ROOT
+from taskscope import Scope
+from taskscope.film import Camera
+from taskscope.stills import Still
+from taskscope.view import STILLS
+
+TASKS = 600
+ROUNDS = 5
+STARTS = 20
+PATIENCE = 60.0  # seconds for a round
+
+
+def throughput(app: Celery, watching: Callable[[], AbstractContextManager[object]]) -> float:
+    """Return how many tasks a second go through the worker, from the first sent to the last stored."""
+    add = app.tasks["tutorial_tasks.arithmetic.add"]
+    with watching():
+        start = time.perf_counter()
+        results = [add.delay(n, 1) for n in range(TASKS)]
+        for result in results:
+            result.get(timeout=PATIENCE)
+        took = time.perf_counter() - start
+    for result in results:
+        result.forget()
+    return TASKS / took
+
+
+@contextmanager
+def watched(app: Celery) -> Iterator[None]:
+    """Have a scope listen, as a notebook does."""
+    scope = Scope(app)
+    try:
+        yield
+    finally:
+        scope.close()
+
+
+@contextmanager
+def celery_s_own_state(app: Celery) -> Iterator[None]:
+    """Have Celery's own receiver and `State` listen."""
+    state = app.events.State()
+    connection = app.connection_for_read()
+    receiver = app.events.Receiver(connection, handlers={"*": state.event})
+    thread = threading.Thread(target=lambda: receiver.capture(limit=None, timeout=None, wakeup=True), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        receiver.should_stop = True
+        thread.join(3)
+        connection.release()
+
+
+@contextmanager
+def without_events(app: Celery) -> Iterator[None]:
+    """Have worker and client say nothing."""
+    app.control.disable_events()
+    app.conf.task_send_sent_event = False
+    try:
+        yield
+    finally:
+        app.conf.task_send_sent_event = True
+        app.control.enable_events()
+
+
+_FRESH = """
+from classroom import lab
+lab.connect()
+from tutorial_tasks.arithmetic import add
+from tutorial_tasks.celery_app import app
+from taskscope import Scope
+scope = Scope(app)
+results = [add.delay(n, n) for n in range(5)]
+[result.get(timeout=10) for result in results]
+scope.settle()
+print(sum(said.source == "event" and said.task is not None for said in scope.ledger))
+"""
+
+
+def fresh_start() -> int:
+    """Return how many of the twenty events of five tasks a process sees that has just started."""
+    run = subprocess.run([sys.executable, "-c", _FRESH], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=True)
+    return int(run.stdout.split()[-1])
+
+
+@click.command()
+def main() -> None:
+    """Measure, print a table, and end with 1 when a budget was missed."""
+    os.environ[STILLS] = "1"
+    lab.connect()
+    from tutorial_tasks.celery_app import app
+
+    app.loader.import_default_modules()
+    ways: dict[str, Callable[[], AbstractContextManager[object]]] = {
+        "events on, nobody listens": nullcontext,
+        "watched by a scope": lambda: watched(app),
+        "celery.events.state.State": lambda: celery_s_own_state(app),
+        "events off": lambda: without_events(app),
+    }
+    throughput(app, nullcontext)  # once for nothing
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(ROUNDS):  # in turns, so that whatever else the machine does falls on all of them
+        for name, watching in ways.items():
+            rates[name].append(throughput(app, watching))
+    table = Table("what", "measured", "budget", "")
+    missed = False
+
+    def row(what: str, measured: str, budget: str = "", held: bool = True) -> None:
+        nonlocal missed
+        missed |= not held
+        table.add_row(what, measured, budget, "" if held else "over")
+
+    for name, found in rates.items():
+        ratio = statistics.median(one / other for one, other in zip(found, rates["events on, nobody listens"], strict=True))
+        held = name != "watched by a scope" or ratio >= 0.9
+        row(name, f"{statistics.median(found):.0f} tasks/s, {ratio:.2f} of unwatched", "0.90" if name == "watched by a scope" else "", held)
+    scope = Scope(app)
+    for result in [app.tasks["tutorial_tasks.lifecycle.flaky"].delay(2, 0.01) for _ in range(20)]:
+        result.get(timeout=PATIENCE)
+    scope.settle()
+    film = scope.lanes().film()
+    stills: dict[str, list[float]] = {"stage": [], "lanes": []}
+    for name, took in stills.items():
+        for _ in range(5):
+            start = time.perf_counter()
+            Still(film, name)._repr_mimebundle_()
+            took.append(time.perf_counter() - start)
+        row(f"a still of the {name}, {scope.transitions} transitions", f"{min(took) * 1000:.0f} ms", "30 ms", min(took) <= 0.03)
+    row("bytes to the browser for a transition, in batches", f"{bytes_a_transition(scope):.0f} B")
+    scope.close()
+
+    seen = [fresh_start() for _ in range(STARTS)]
+    row(
+        f"events seen of those sent, {STARTS} fresh starts", f"{sum(seen) / (20 * STARTS):.3f}", "1.000", all(count == 20 for count in seen)
+    )
+    observations = fold.observed(10_000)
+    row("10,000 observations folded", f"{fold.seconds(lambda: fold.fold_at_once(observations)) * 1000:.0f} ms", "150 ms")
+    Console().print(table)
+    sys.exit(1 if missed else 0)
+
+
+def bytes_a_transition(scope: Scope) -> float:
+    """Return how many bytes of JSON a live view is sent for each transition, when it comes in batches of one task."""
+    camera = Camera()
+    tasks = scope.tasks()
+    sent = sum(len(json.dumps(camera.take([task]))) for task in tasks)
+    return sent / scope.transitions
+
+
+if __name__ == "__main__":
+    main()
