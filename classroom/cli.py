@@ -1,4 +1,4 @@
-"""The command line: `python -m classroom up | down | status | doctor | lab | logs`."""
+"""The command line: `python -m classroom up | down | status | doctor | lab | watch | logs`."""
 
 import os
 import sys
@@ -80,6 +80,17 @@ def lab(args: tuple[str, ...]) -> None:
         own.append("--ServerApp.allow_root=True")  # in a container we are root, and it listens on loopback only
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", *own, *args])
+
+
+@main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("args", nargs=-1, type=click.UNPROCESSED)
+def watch(args: tuple[str, ...]) -> None:
+    """Show in this terminal what the tasks do; ARGS go to taskscope."""
+    from taskscope.__main__ import main as taskscope
+
+    if not client.is_outside():
+        client.use(client.join())
+    taskscope(["--app", "tutorial_tasks.celery_app:app", *args], prog_name="watch")
 
 
 @main.command()

@@ -70,22 +70,22 @@ def table(scope: Scope, height: int) -> Table:
     tasks = scope.tasks()
     shown = tasks[-max(height - 6, 1) :]
     found = Table(expand=True, caption="  ".join(scope.status), caption_justify="left")
-    for title in ("task", "way", "result"):
-        found.add_column(title, overflow="ellipsis", no_wrap=True)
+    for title, ratio in (("task", 3), ("attempt", 1), ("way", 6), ("result", 2)):
+        found.add_column(title, ratio=ratio, overflow="ellipsis", no_wrap=True)
     for task in shown:
-        found.add_row(Text(label(task)), way(task), Text(task.result))
+        attempt = str(task.lanes[-1].attempt + 1) if task.lanes else ""
+        found.add_row(Text(label(task)), attempt, way(task), Text(task.result))
     if len(shown) < len(tasks):
         found.title = f"showing {len(shown)} of {len(tasks)}"
     return found
 
 
 def way(task: Task) -> Text:
-    """Return the states of a task, one after the other, each with its sign and colour."""
+    """Return the states of a task's last attempt, one after the other, each with its sign and colour; an inferred one in brackets."""
     said = Text()
-    for lane in task.lanes:
-        for mark in lane.marks:
-            look = looks_of(mark.state)
-            said.append(f"{look.glyph} {mark.state}  ", style=look.dark if mark.evidence == "observed" else f"italic {look.dark}")
+    for state, evidence in dict.fromkeys((mark.state, mark.evidence) for lane in task.lanes[-1:] for mark in lane.marks):
+        look = looks_of(state)
+        said.append(f"{look.glyph} {f'({state})' if evidence == 'inferred' else state}  ", style=look.dark)
     return said
 
 

@@ -146,7 +146,7 @@ class Camera:
             "state": task.state if task.lanes else "",
             "evidence": task.evidence,
             "result": task.result,
-            "sentence": sentence(task),
+            "sentence": sentence(task) if task.name or not old else f"{old['label']}{sentence(task)[len(label(task)) :]}",
             "said": dict(task.said) | ({"result": task.stored} if task.stored else {}),
             "row": old["row"] if old else len(self._entries) + len(self._dropped),
             "lanes": lanes,

@@ -89,7 +89,9 @@ class Scope:
     @property
     def notes(self) -> list[str]:
         """What a reader of the pictures has to know: times in which something may have been missed."""
-        return [f"something may have been missed: {gap.why}" for gap in self._history.gaps]
+        with self._lock:
+            self._fold()
+            return list(dict.fromkeys(f"something may have been missed: {gap.why}" for gap in self._history.gaps))
 
     def tasks(self, ids: Iterable[str] | None = None) -> list[Task]:
         """Return the tasks that were seen, or those with these ids."""

@@ -1,0 +1,169 @@
+"""The front door: what a scope tells of real tasks, as sentences, stills and live views."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import Celery, chord
+
+from classroom import evidence, lab
+from taskscope import Scope
+from taskscope.errors import ScopeError
+from taskscope.stage import Stage
+from tutorial_tasks.arithmetic import add, total
+from tutorial_tasks.lifecycle import Gate, count_to, fail, flaky, say_nothing, wait_at_gate
+
+
+@pytest.fixture
+def scope(app: Celery) -> Iterator[Scope]:
+    lab.worker.start()
+    watching = Scope(app)
+    yield watching
+    watching.close()
+
+
+def test_every_way_that_a_task_can_take_is_one_sentence(scope: Scope) -> None:
+    for result in (add.delay(2, 3), count_to.delay(2, 0.01), flaky.delay(2, 0.01), fail.delay("no"), say_nothing.delay("hush")):
+        if not result.ignored:
+            result.get(timeout=10, propagate=False)
+    scope.settle()
+    assert scope.sentences() == [
+        "add(2, 3): PENDING → RECEIVED → STARTED → SUCCESS = 5",
+        "count_to(2, 0.01): PENDING → RECEIVED → STARTED → PROGRESS ×2 → SUCCESS = 2",
+        "flaky(2, 0.01): PENDING → RECEIVED → STARTED → RETRY → RECEIVED → STARTED → SUCCESS = 2",
+        "fail('no'): PENDING → RECEIVED → STARTED → FAILURE: ValueError('no')",
+        "say_nothing('hush'): PENDING → RECEIVED → STARTED → SUCCESS = 'hush'",
+    ]
+
+
+def test_a_scope_begins_when_it_is_made_and_shows_the_tasks_that_are_asked_for(app: Celery, scope: Scope) -> None:
+    first = add.delay(1, 1)
+    first.get(timeout=10)
+    scope.settle()
+    later = Scope(app)
+    second = add.delay(2, 2)
+    second.get(timeout=10)
+    assert repr(later.lanes()).splitlines() == ["add(2, 2): PENDING → RECEIVED → STARTED → SUCCESS = 4"]
+    assert repr(scope.lanes(first)) == "add(1, 1): PENDING → RECEIVED → STARTED → SUCCESS = 2"
+    later.close()
+    third = add.delay(3, 3)
+    third.get(timeout=10)
+    scope.settle()
+    assert len(scope.tasks()) == 3, "the other one goes on"
+    assert len(later.tasks()) == 1, "what was seen stays, and nothing comes to it"
+
+
+def test_an_id_of_which_nobody_has_heard_is_told_as_such(app: Celery, scope: Scope) -> None:
+    assert repr(scope.lanes(app.AsyncResult("no-such-id"))) == "1 more: no witness has said anything"
+    assert repr(scope.stage()) == "nothing has happened yet"
+
+
+def test_what_is_stored_of_a_view_are_pictures_and_words_and_nothing_else(scope: Scope) -> None:
+    add.delay(2, 3).get(timeout=10)
+    for view in (scope.stage(), scope.lanes(), scope.lanes(by="slot"), scope.states(), scope.witnesses(), scope.xray()):
+        data, metadata = view._repr_mimebundle_()
+        assert set(data) == {"image/png", "image/svg+xml", "text/plain"}
+        assert data["image/png"].startswith(b"\x89PNG")
+        assert metadata["image/png"]["alt"] == data["text/plain"]
+    assert "stored results: " in repr(scope.xray())
+    assert repr(scope.witnesses()) == "add(2, 3): events SUCCESS · result backend SUCCESS"
+
+
+def test_a_canvas_is_drawn_before_it_is_sent_and_what_is_drawn_is_what_is_sent(scope: Scope) -> None:
+    plan = scope.graph(chord([add.s(1, 1), add.s(2, 2)], total.s()))
+    assert repr(plan).splitlines() == ["add(1, 1): not sent yet", "add(2, 2): not sent yet", "total(…): not sent yet"]
+    result = plan.apply_async()
+    assert result.get(timeout=10) == 6
+    assert {task.id for task in scope.tasks()} == set(plan.ids or ())
+    assert repr(plan).splitlines()[-1] == "total([2, 4]): PENDING → RECEIVED → STARTED → SUCCESS = 6"
+    [gate] = plan.film()["graphs"][0]["gates"]
+    assert gate["of"] == 2
+
+
+def test_the_gate_shows_the_backend_s_own_counter(scope: Scope) -> None:
+    gate = Gate("scope")
+    gate.close()
+    plan = scope.graph(chord([add.s(1, 1), wait_at_gate.s("scope")], say_nothing.s()))
+    plan.apply_async()
+
+    def counts() -> list[int]:
+        return [counted for _, counted in plan.film()["graphs"][0]["gates"][0]["counts"]]
+
+    evidence.wait_until(lambda: counts() == [1], 10, "one of the two is counted")
+    gate.open()
+    evidence.wait_until(lambda: scope.tasks() and repr(plan).splitlines()[-1].count("SUCCESS"), 10, "the body ran")
+
+
+def test_a_failed_header_leaves_the_body_a_ghost(scope: Scope) -> None:
+    plan = scope.graph(chord([add.s(1, 1), fail.s("no")], total.s()))
+    plan.apply_async().get(timeout=10, propagate=False)
+    # Nobody sent it and nobody ran it; the backend has a failure on record for it all the same.
+    assert repr(plan).splitlines()[-1].startswith("total(…): FAILURE: ChordError")
+
+
+class Browser:
+    """What a browser would hear of a live view."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.batches: list[dict[str, Any]] = []
+        monkeypatch.setattr(Stage, "send", lambda _, content: self.batches.append(content))
+
+    def marks(self) -> int:
+        lanes: dict[tuple[str, int, int], int] = {}
+        for batch in self.batches:
+            for task in batch["upserts"]:
+                for lane in task.get("lanes", ()):
+                    lanes[task["id"], lane["attempt"], lane["delivery"]] = len(lane["marks"])
+        return sum(lanes.values())
+
+
+def test_a_live_view_is_sent_every_transition_and_then_the_whole_picture(scope: Scope, monkeypatch: pytest.MonkeyPatch) -> None:
+    browser = Browser(monkeypatch)
+    stage = scope.projector.show(scope.lanes())
+    results = [flaky.delay(2, 0.05) for _ in range(10)] + [count_to.delay(3, 0.01) for _ in range(5)]
+    for result in results:
+        result.get(timeout=20)
+    scope.settle()
+    evidence.wait_until(lambda: browser.marks() == scope.transitions, 5, "every transition was sent")
+    assert scope.transitions == 10 * 8 + 5 * 7
+    assert [batch["seq"] for batch in browser.batches] == list(range(1, len(browser.batches) + 1))
+    evidence.wait_until(lambda: stage.film.get("live") is False, 10, "the clock stands still")
+    assert sum(len(lane["marks"]) for lane in stage.film["lanes"]) == scope.transitions
+    assert stage.film["seq"] == len(browser.batches)
+    more = add.delay(1, 1)
+    more.get(timeout=10)
+    evidence.wait_until(lambda: stage.film.get("live") is True, 10, "it goes on")
+    stage.close()
+
+
+def test_a_recording_plays_without_a_broker(scope: Scope, tmp_path: Path) -> None:
+    flaky.delay(2, 0.01).get(timeout=10)
+    scope.settle()
+    file = tmp_path / "run.jsonl"
+    scope.save(file)
+    film = Scope.replay(file).film
+    assert [task["sentence"] for task in film["tasks"]] == scope.sentences()
+    assert film["replay"]
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(lines[:-2]) + lines[-2][:20])
+    assert any("damaged" in note for note in Scope.replay(file).film["notes"])
+    file.write_text("a shopping list\n")
+    with pytest.raises(ScopeError, match="not a recording"):
+        Scope.replay(file)
+
+
+def test_a_time_without_a_broker_is_told_in_every_picture(scope: Scope) -> None:
+    add.delay(1, 1).get(timeout=10)
+    lab.broker.restart()
+    evidence.wait_until(lambda: scope.notes, 15, "the gap was noticed")
+    assert add.delay(2, 2).get(timeout=20) == 4
+    evidence.wait_until(lambda: "= 4" in repr(scope.lanes()), 10, "it hears again")
+    assert "something may have been missed" in repr(scope.lanes())
+
+
+def test_a_broker_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
+        monkeypatch.delenv(name)
+    with pytest.raises(ScopeError, match=r"the broker redis://127\.0\.0\.1:1/0 can't be heard"):
+        Scope(Celery("nobody", broker="redis://127.0.0.1:1/0", set_as_current=False))
