@@ -10,7 +10,6 @@ from celery.result import AsyncResult
 from classroom import evidence, lab
 from classroom.exercises.model import Answer, NotYet, exercise, run
 from classroom.exercises.setting import discard, finished, the_app, worker_as_it_was
-from taskscope import Scope
 
 _STORY = ["STARTED", "PROGRESS", "PROGRESS", "SUCCESS"]
 
@@ -18,6 +17,8 @@ _STORY = ["STARTED", "PROGRESS", "PROGRESS", "SUCCESS"]
 @exercise("04.1")
 def story(answer: Answer) -> str:
     """The backend was told STARTED, PROGRESS, PROGRESS, SUCCESS, by the worker that ran the task."""
+    from taskscope import Scope  # not above: its pictures would be loaded by every lesson
+
     scope = Scope(the_app())
     try:
         with evidence.publishing() as sent:
@@ -55,6 +56,7 @@ def seven_kinds(answer: Answer) -> str:
 @contextmanager
 def _seven() -> Iterator[tuple[list[tuple[str, str, str]], dict[str, str | None]]]:
     """Make the seven kinds; give (id, place, in words) of each, and the last event that was heard of it."""
+    from taskscope import Scope
     from tutorial_tasks.arithmetic import add
     from tutorial_tasks.lifecycle import Gate, say_nothing, wait_at_gate
 

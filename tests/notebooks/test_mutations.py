@@ -27,13 +27,14 @@ MUTATIONS = [
     Mutation("01_delay", "arithmetic.py", "    return x + y\n\n\n@app.task\ndef multiply", "    return x - y\n\n\n@app.task\ndef multiply"),
     Mutation("02_apply_async", "arithmetic.py", "def add(x: float, y: float)", "def add(x: float, y: float, countdown: float = 0)"),
     Mutation("03_send_task", "arithmetic.py", "return x * y", "return x + y"),
+    Mutation("04_task_states", "lifecycle.py", "for done in range(1, n + 1):", "for done in range(1, n):"),
 ]
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=[mutation.lesson for mutation in MUTATIONS])
 def test_a_mutation_of_the_task_code_turns_the_lesson_red(mutation: Mutation, tmp_path: Path) -> None:
     checkout = tmp_path / "a checkout"
-    for name in ("classroom", "tutorial_tasks", "notebooks", "tests"):
+    for name in ("classroom", "taskscope", "tutorial_tasks", "notebooks", "tests"):
         shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "requirements.lock"):
         shutil.copy(ROOT / name, checkout)
