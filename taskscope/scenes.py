@@ -183,7 +183,7 @@ def _stage(board: Board, film: Mapping[str, Any], tasks: Sequence[dict[str, Any]
     busy = _tokens(board, tasks, states, areas, slots, ghosts, widths[2], t)
     for (place, name), area in areas.items():
         area.overflow(board, f"{place} {name}")
-        word = {"queue": "waiting", "bag": "reserved", "end": "stored", "notebook": "not sent yet"}[place]
+        word = {"queue": "waiting", "bag": "reserved", "end": "ended", "notebook": "not sent yet"}[place]
         if place != "notebook" or ghosts:
             key = f"count {place} {name}"
             top = 38.0 if place == "end" else 58.0 if place == "notebook" else drawn[place, name]
@@ -242,6 +242,7 @@ def _tokens(
     t: float,
 ) -> int:
     busy = 0
+    heard = any(task["said"].get("result") for task in tasks)
     for task, here in zip(tasks, states, strict=True):
         if here is None:
             if task["id"] in ghosts:
@@ -259,7 +260,10 @@ def _tokens(
         elif here.place == "queue":
             areas["queue", task["queue"]].put(board, task, here, here.cell, t)
         elif here.place == "end":
-            result = {"SUCCESS": f" = {task['result']}"}.get(here.state, f" {task['result']}") if task["result"] else ""
+            if heard and here.state == "SUCCESS" and not task["said"].get("result"):
+                result = " (not kept)"  # the backend spoke of others, and not of this one
+            else:
+                result = {"SUCCESS": f" = {task['result']}"}.get(here.state, f" {task['result']}") if task["result"] else ""
             areas["end", ""].put(board, task, here, here.cell, t, task["label"] + result)
         else:
             wait = f", in {duration(lane['eta'] - t)}" if lane["eta"] is not None and lane["eta"] > t else ""

@@ -142,7 +142,7 @@ function stage(board, film, tasks, t) {
 
   const counts = sections(board, film, areas, slots, hosts, lefts, widths, height, t);
   const running = tokens(board, tasks, areas, slots, ghosts, widths[2], t);
-  const words = { queue: "waiting", bag: "reserved", end: "stored", notebook: "not sent yet" };
+  const words = { queue: "waiting", bag: "reserved", end: "ended", notebook: "not sent yet" };
   for (const [key, area] of areas) {
     if (area.more) board.text(`more ${key}`, "faint", area.x + area.width, area.y + area.height + 11, `+ ${area.more} more`, area.width, "end");
     if (area.place !== "notebook" || ghosts.size) {
@@ -187,6 +187,7 @@ function sections(board, film, areas, slots, hosts, lefts, widths, height, t) {
 
 function tokens(board, tasks, areas, slots, ghosts, width, t) {
   let running = 0;
+  const heard = tasks.some((task) => task.said.result);
   for (const task of tasks) {
     const here = moment(task, t);
     if (!here) {
@@ -205,7 +206,8 @@ function tokens(board, tasks, areas, slots, ghosts, width, t) {
       }
     } else if (here.place === "queue") areas.get(`queue ${task.queue}`).put(board, task, here, here.cell, t);
     else if (here.place === "end") {
-      const result = task.result ? (here.state === "SUCCESS" ? ` = ${task.result}` : ` ${task.result}`) : "";
+      let result = task.result ? (here.state === "SUCCESS" ? ` = ${task.result}` : ` ${task.result}`) : "";
+      if (heard && here.state === "SUCCESS" && !task.said.result) result = " (not kept)"; // the backend spoke of others, and not of this one
       areas.get("end ").put(board, task, here, here.cell, t, task.label + result);
     } else {
       const wait = lane.eta !== null && lane.eta > t ? `, in ${duration(lane.eta - t)}` : "";
