@@ -24,7 +24,7 @@ from tests.stack.processes import all_gone, copy_of_the_checkout, eventually
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
 
-PATIENCE = 20_000  # milliseconds until a condition that has to come true counts as missed
+PATIENCE = 8_000  # milliseconds until a condition that has to come true counts as missed
 TOKEN = "browser-tests"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SETTINGS = {
@@ -87,9 +87,9 @@ class Lab:
         nbformat.write(book, self.checkout.root / name)
         return f"http://127.0.0.1:{self.port}/lab/tree/{name}?reset&token={TOKEN}"
 
-    def open_gate(self, name: str) -> None:
-        """Let the tasks through that wait at a gate; the kernel, which is busy, has no part in it."""
-        code = f"from classroom import lab; lab.connect(); from tutorial_tasks.lifecycle import Gate; Gate({name!r}).open()"
+    def open_gates(self, *names: str) -> None:
+        """Let the tasks through that wait at gates; the kernel, which is busy, has no part in it."""
+        code = f"from classroom import lab; lab.connect(); from tutorial_tasks.lifecycle import Gate; [Gate(name).open() for name in {names}]"
         done = self.checkout.run("-c", code)
         assert done.returncode == 0, done.stdout + done.stderr
 
@@ -175,8 +175,13 @@ class Notebook:
         assert not errors, re.sub(r"\x1b\[[\d;]*m", "", errors[0])
         return "".join("".join(output["text"]) for output in outputs if output["output_type"] == "stream")
 
+    def interrupt(self) -> None:
+        """Interrupt the kernel."""
+        self.page.evaluate("panel.sessionContext.session.kernel.interrupt()")
+
     def wait_for(self, picture: "Locator", condition: str, argument: Any = None, within: int = PATIENCE) -> None:
         """Wait until a condition holds for a picture: JavaScript with `root` and `arg`."""
+        picture.scroll_into_view_if_needed()  # what nobody sees is not drawn
         element = picture.element_handle()
         self.page.wait_for_function(f"([root, arg]) => {condition}", arg=[element, argument], timeout=within)
 
