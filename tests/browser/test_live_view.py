@@ -62,7 +62,7 @@ print(sum(len(lane.marks) for task in brief.tasks() for lane in task.lanes))
 """
 LOOKS = """
 looks = Scope(app)
-plan = looks.graph(chain(add.s(1, 2), group(add.s(3), flaky.s(2, 0.1), count_to.s(0.05)), total.s(), slow_add.s(1, 0.2)))
+plan = looks.graph(chain(add.s(1, 2), group(add.s(3), flaky.si(2, 0.1), count_to.s(0.05)), total.s(), slow_add.s(1, 0.2)))
 display(plan)
 plan.apply_async().get(timeout=10)
 fail.delay("this one fails, and says so at some length").get(timeout=10, propagate=False)
@@ -201,7 +201,7 @@ def test_the_reader_works_with_the_picture_while_the_cell_blocks(notebook: Noteb
     for key in ("ArrowRight", "ArrowRight", "ArrowDown"):
         page.keyboard.press(key)
         names.append(page.evaluate(FOCUSED))
-    assert len(set(names)) == 4
+    assert len({name for _, name in names}) == 4
     for role, name in names:
         assert role == "img"
         assert re.fullmatch(r"\w+\(.*\), attempt \d, [A-Z]+ after [\d.]+ m?s(, .*)?", name), name
