@@ -88,7 +88,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         pytest.skip(said)
     lab = Lab(tmp_path_factory.mktemp("lab"))
     try:
-        lab.wait()
         yield lab
     finally:
         lab.end()
@@ -97,6 +96,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 @pytest.fixture(scope="module")
 def opened(server: Lab) -> Iterator[Notebook]:
     with chromium() as browser:
+        server.wait()
         page = browser.new_page(viewport={"width": 1200, "height": 1000})
         notebook = Notebook(page)
         notebook.open(server.write("live.ipynb", [cell.strip() for cell in CELLS]))
@@ -183,7 +183,7 @@ def test_the_reader_works_with_the_picture_while_the_cell_blocks(notebook: Noteb
     notebook.wait_for(picture, f"{MARKS} === arg", everything)
 
     # The table has a row for each attempt, as the lanes have.
-    lanes = picture.locator("[data-mark]").evaluate_all("(all) => new Set(all.map((one) => `${one.dataset.uuid} ${one.dataset.attempt}`)).size")
+    lanes = picture.locator("[data-mark]").evaluate_all("(all) => new Set(all.map(({ dataset }) => dataset.uuid + dataset.attempt)).size")
     picture.get_by_role("button", name="table").click()
     table = picture.get_by_role("table")
     table.wait_for()
@@ -270,14 +270,14 @@ def test_nothing_is_wider_than_the_notebook(notebook: Notebook, theme: str, widt
         plan, lanes, xray = (notebook.scope(LOOKS_CELL).nth(number) for number in range(3))
         for tab in TABS:
             plan.get_by_role("button" if tab == "table" else "tab", name=tab).click()
-            page.evaluate(FRAMES, 20)
+            page.evaluate(FRAMES, 3)
             assert plan.evaluate(NO_WIDER) == [], tab
             keep(plan, f"{tab}-{theme}-{width}")
         plan.get_by_role("button", name="table").click()
         plan.get_by_role("tab", name="graph").click()
         for picture, name in ((lanes, "one-failed"), (xray, "xray")):
             picture.scroll_into_view_if_needed()
-            page.evaluate(FRAMES, 20)
+            page.evaluate(FRAMES, 3)
             assert picture.evaluate(NO_WIDER) == [], name
             keep(picture, f"{name}-{theme}-{width}")
     finally:
@@ -288,4 +288,5 @@ def test_nothing_is_wider_than_the_notebook(notebook: Notebook, theme: str, widt
 def keep(picture: "Locator", name: str) -> None:
     """Store a screenshot for those who want to look, in the folder that TASKSCOPE_SCREENSHOTS names."""
     if folder := os.environ.get("TASKSCOPE_SCREENSHOTS"):
+        picture.page.evaluate(FRAMES, 20)  # until nothing moves any more
         picture.screenshot(path=Path(folder) / f"{name.lower()}.png")
