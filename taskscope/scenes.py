@@ -667,7 +667,8 @@ def _states(board: Board, film: Mapping[str, Any], tasks: Sequence[dict[str, Any
             label="",
             name=f"{state}: {here.get(state, 0)} here, {visits.get(state, 0)} came through",
         )
-        board.text(f"name {state}", "title" if visits.get(state) else "faint", x - wide / 2 + 32, y - 1, state, wide - 36)
+        cls = ("text" if wide < 125 else "title") if visits.get(state) else "faint"
+        board.text(f"name {state}", cls, x - wide / 2 + 32, y - 1, state, wide - 34)
         count = f"{here[state]} here" if here.get(state) else ""
         board.text(f"count {state}", "faint", x - wide / 2 + 32, y + 15, count, wide - 36)
 
@@ -745,8 +746,10 @@ def _witnesses(board: Board, _film: Mapping[str, Any], tasks: Sequence[dict[str,
             cells.append({"state": state, "uuid": task["id"], "key": f"{task['id']} {witness}"} if state else "–")
         cells.append({"alarm": "≠ disagree"} if disagreement(task["said"]) else "")
         rows.append(cells)
-    shares = (0.2, 0.16, 0.16, 0.16, 0.16, 0.16)
-    _table(board, ["task", *[title for _, title in _WITNESSES], ""], shares, rows, "nothing has happened yet")
+    narrow = board.width < 640
+    titles = ["events", "results", "broker", "notebook"] if narrow else [title for _, title in _WITNESSES]
+    shares = (0.15, 0.18, 0.18, 0.16, 0.17, 0.16) if narrow else (0.2, 0.16, 0.16, 0.16, 0.16, 0.16)
+    _table(board, ["task", *titles, ""], shares, rows, "nothing has happened yet")
 
 
 def _xray(board: Board, film: Mapping[str, Any], _tasks: Sequence[dict[str, Any]], _t: float, _by: str) -> None:

@@ -510,7 +510,7 @@ function states(board, film, tasks, t) {
     board.rect(`state ${state}`, was ? `node ${lookOf(state)}` : "node", x - wide / 2, y - high / 2, wide, high, 10);
     const name = `${state}: ${is} here, ${was} came through`;
     board.disc(`token ${state}`, x - wide / 2 + 17, y - 5, 9, state, was ? "" : "ghost", { uuid: state, attempt: 0, label: "", name });
-    board.text(`name ${state}`, was ? "title" : "faint", x - wide / 2 + 32, y - 1, state, wide - 36);
+    board.text(`name ${state}`, was ? (wide < 125 ? "text" : "title") : "faint", x - wide / 2 + 32, y - 1, state, wide - 34);
     board.text(`count ${state}`, "faint", x - wide / 2 + 32, y + 15, is ? `${is} here` : "", wide - 36);
   }
 }
@@ -567,7 +567,10 @@ function witnesses(board, film, tasks) {
     const ends = new Set([task.said.event, task.said.result].filter(Boolean));
     return [task.label, ...said, ends.size > 1 ? { alarm: "≠ disagree" } : ""];
   });
-  table(board, ["task", ...Object.values(WITNESSES), ""], [0.2, 0.16, 0.16, 0.16, 0.16, 0.16], rows, "nothing has happened yet");
+  const narrow = board.width < 640;
+  const titles = narrow ? ["events", "results", "broker", "notebook"] : Object.values(WITNESSES);
+  const shares = narrow ? [0.15, 0.18, 0.18, 0.16, 0.17, 0.16] : [0.2, 0.16, 0.16, 0.16, 0.16, 0.16];
+  table(board, ["task", ...titles, ""], shares, rows, "nothing has happened yet");
 }
 
 function xray(board, film) {

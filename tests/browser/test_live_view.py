@@ -1,0 +1,292 @@
+"""The live view in a real JupyterLab: it hears everything while a cell blocks, and the reader can work with it."""
+
+import importlib.util
+import os
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import pytest
+
+from tests.browser.lab import CHROMIUM, Lab, Notebook, chromium, is_in_ci
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator
+
+CONNECT = """
+from IPython.display import display
+from celery import chain, chord, group
+from classroom import lab
+from taskscope import Scope
+from taskscope.history import History, count_transitions
+from tutorial_tasks.arithmetic import add, slow_add, total
+from tutorial_tasks.celery_app import app
+from tutorial_tasks.lifecycle import Gate, count_to, fail, flaky, wait_at_gate
+lab.connect()
+"""
+MANY = """
+scope = Scope(app)
+display(scope.lanes())
+tasks = [add.s(1, 2)] * 24 + [slow_add.s(1, 2, 0.3)] * 4 + [count_to.s(5, 0.08)] * 6 + [flaky.s(3, 0.1)] * 5
+held = wait_at_gate.delay("many")
+print(chord(tasks)(total.s()).get(timeout=30), held.get(timeout=60))
+"""
+COUNT = """
+scope.settle()
+history = History()
+history.extend(scope.ledger)
+print(count_transitions(history))
+"""
+FEW = """
+few = Scope(app)
+display(few.lanes())
+group(add.s(1, 2), slow_add.s(1, 2, 0.2), flaky.s(2, 0.1)).delay().get(timeout=10)
+print(wait_at_gate.delay("few").get(timeout=60))
+"""
+MOVING = """
+Gate("before").close(), Gate("after").close()
+moving = Scope(app)
+display(moving.stage())
+wait_at_gate.delay("before").get(timeout=60)
+group([add.s(1, 2)] * 3 + [slow_add.s(1, 2, 0.4)] * 3).delay().get(timeout=10)
+wait_at_gate.delay("after").get(timeout=60)
+"""
+BRIEF = """
+brief = Scope(app)
+display(brief.lanes())
+group(add.s(1, 2), flaky.s(2, 0.1), count_to.s(2, 0.05)).delay().get(timeout=10)
+brief.settle()
+print(sum(len(lane.marks) for task in brief.tasks() for lane in task.lanes))
+"""
+LOOKS = """
+looks = Scope(app)
+plan = looks.graph(chain(add.s(1, 2), group(add.s(3), flaky.si(2, 0.1), count_to.s(0.05)), total.s(), slow_add.s(1, 0.2)))
+display(plan)
+plan.apply_async().get(timeout=10)
+fail.delay("this one fails, and says so at some length").get(timeout=10, propagate=False)
+display(looks.lanes())
+display(looks.xray())
+"""
+CELLS = [CONNECT, MANY, COUNT, BRIEF, FEW, MOVING, LOOKS]
+CONNECT_CELL, MANY_CELL, COUNT_CELL, BRIEF_CELL, FEW_CELL, MOVING_CELL, LOOKS_CELL = range(len(CELLS))
+
+MARKS = "root.querySelectorAll('[data-mark]').length"
+FRAMES = "async (count) => { for (; count; count -= 1) await new Promise(requestAnimationFrame); }"
+FOCUSED = "[document.activeElement.getAttribute('role'), document.activeElement.getAttribute('aria-label')]"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    missing = [] if importlib.util.find_spec("playwright") else ["playwright: pip install playwright"]
+    missing += [] if CHROMIUM else ["chromium: apt-get install chromium"]
+    if missing:
+        said = f"the live view is not tested in a browser, because these are missing: {', '.join(missing)}"
+        if is_in_ci():
+            pytest.fail(said)
+        pytest.skip(said)
+    lab = Lab(tmp_path_factory.mktemp("lab"))
+    try:
+        yield lab
+    finally:
+        lab.end()
+
+
+@pytest.fixture(scope="module")
+def opened(server: Lab) -> Iterator[Notebook]:
+    with chromium() as browser:
+        server.wait()
+        page = browser.new_page(viewport={"width": 1200, "height": 1000})
+        notebook = Notebook(page)
+        notebook.open(server.write("live.ipynb", [cell.strip() for cell in CELLS]))
+        notebook.command("application:toggle-left-area")
+        notebook.run(CONNECT_CELL)
+        assert "Connected" in notebook.finished(CONNECT_CELL)
+        yield notebook
+
+
+@pytest.fixture
+def notebook(opened: Notebook, server: Lab) -> Iterator[Notebook]:
+    """The notebook; whatever a test does with it, the console of the browser stays clean."""
+    opened.errors.clear()
+    yield opened
+    if any(opened.runs(number) for number in range(len(CELLS))):  # the test has failed, the next one need not
+        opened.interrupt()
+        server.open_gates("many", "few", "before", "after")
+    assert opened.errors == []
+
+
+def test_every_transition_is_drawn_while_the_cell_blocks(notebook: Notebook, server: Lab) -> None:
+    notebook.run(MANY_CELL)
+    picture = notebook.scope(MANY_CELL)
+    picture.wait_for()
+    picture.evaluate(
+        """(root) => {
+             window.announced = [];
+             const log = root.querySelector("[role=log]");
+             new MutationObserver(() => announced.push([performance.now(), log.textContent])).observe(log, {childList: true});
+           }"""
+    )
+    for number in (20, 60, 100, 140, 180, 200):
+        notebook.wait_for(picture, f"{MARKS} >= arg && root.dataset.transitions >= arg", number)
+        assert notebook.runs(MANY_CELL), f"the cell ended before {number} transitions were drawn"
+    server.open_gates("many")
+    assert notebook.finished(MANY_CELL).split()[-1] == "many"
+    notebook.run(COUNT_CELL)
+    expected = int(notebook.finished(COUNT_CELL))
+    assert expected > 200
+    notebook.wait_for(picture, f"{MARKS} === arg && Number(root.dataset.transitions) === arg", expected, within=5000)
+
+    announced = notebook.page.evaluate("announced")
+    times = [at for at, _ in announced]
+    assert len(announced) >= 2
+    assert all(text for _, text in announced)
+    assert min(later - earlier for earlier, later in pairwise(times)) > 1900, announced
+
+
+def test_a_reload_keeps_the_picture_of_a_saved_notebook(notebook: Notebook) -> None:
+    # JupyterLab fetches the model from the kernel, which lives on; the output must be in the file, an unsaved one is gone.
+    notebook.run(BRIEF_CELL)
+    expected = int(notebook.finished(BRIEF_CELL))
+    picture = notebook.scope(BRIEF_CELL)
+    notebook.wait_for(picture, f"{MARKS} === arg && Number(root.dataset.transitions) === arg", expected)
+    notebook.command("docmanager:save")
+    notebook.page.reload()
+    notebook.ready()
+    picture.wait_for()
+    notebook.wait_for(picture, f"{MARKS} === arg && Number(root.dataset.transitions) === arg", expected)
+    assert picture.get_attribute("data-view") == "lanes"
+
+
+def test_the_reader_works_with_the_picture_while_the_cell_blocks(notebook: Notebook, server: Lab) -> None:
+    page = notebook.page
+    notebook.run(FEW_CELL)
+    picture = notebook.scope(FEW_CELL)
+    notebook.wait_for(picture, f"{MARKS} >= arg", 3 * 4 + 4 + 3)  # the last task waits at its gate
+
+    play = picture.get_by_role("button", name="pause or play")
+    page.evaluate(FRAMES, 2)
+    before = picture.get_attribute("data-t")
+    page.evaluate(FRAMES, 5)
+    assert picture.get_attribute("data-t") != before, "time goes on"
+    play.click()
+    notebook.wait_for(picture, "root.classList.contains('ts-paused')")
+    before = picture.get_attribute("data-t")
+    page.evaluate(FRAMES, 10)
+    assert picture.get_attribute("data-t") == before, "time stands still"
+
+    everything = picture.locator("[data-mark]").count()
+    picture.get_by_role("slider", name="time").evaluate("(slider) => { slider.value = 0; slider.dispatchEvent(new Event('input')); }")
+    notebook.wait_for(picture, f"{MARKS} < arg", everything)
+    picture.get_by_role("button", name="jump to what is happening now").click()
+    notebook.wait_for(picture, f"{MARKS} === arg", everything)
+
+    # The table has a row for each attempt, as the lanes have.
+    lanes = picture.locator("[data-mark]").evaluate_all("(all) => new Set(all.map(({ dataset }) => dataset.uuid + dataset.attempt)).size")
+    picture.get_by_role("button", name="table").click()
+    table = picture.get_by_role("table")
+    table.wait_for()
+    assert table.get_by_role("columnheader").all_inner_texts()[:3] == ["task", "attempt", "state"]
+    notebook.wait_for(picture, "root.querySelectorAll('tbody tr').length === arg", lanes)
+    assert lanes == 5
+    picture.get_by_role("button", name="table").click()
+    picture.locator("[data-mark]").first.wait_for()
+    assert notebook.runs(FEW_CELL)
+
+    # From the last button above the picture, the next stop is a token; arrows go on from there.
+    picture.get_by_role("button", name="nothing moves").focus()
+    page.keyboard.press("Tab")
+    names = [page.evaluate(FOCUSED)]
+    for key in ("ArrowRight", "ArrowRight", "ArrowDown"):
+        page.keyboard.press(key)
+        names.append(page.evaluate(FOCUSED))
+    assert len({name for _, name in names}) == 4
+    for role, name in names:
+        assert role == "img"
+        assert re.fullmatch(r"\w+\(.*\), attempt \d, [A-Z]+ after [\d.]+ m?s(, .*)?", name), name
+        assert picture.get_by_role("img", name=name, exact=True).count() >= 1, "a screen reader finds it"
+    page.keyboard.press("Space")
+    notebook.wait_for(picture, "root.classList.contains('ts-paused')")
+    assert notebook.runs(FEW_CELL)
+
+    server.open_gates("few")
+    assert notebook.finished(FEW_CELL).split()[-1] == "few"
+
+
+@pytest.mark.parametrize("wish", ["reduce", "no-preference"])
+def test_who_wants_no_motion_gets_none(notebook: Notebook, server: Lab, wish: Literal["reduce", "no-preference"]) -> None:
+    page = notebook.page
+    page.emulate_media(reduced_motion=wish)
+    try:
+        notebook.run(MOVING_CELL)
+        picture = notebook.scope(MOVING_CELL)
+        notebook.wait_for(picture, "root.querySelector('.run')")
+        picture.evaluate(
+            """(root) => {
+                 window.places = {};
+                 new MutationObserver((all) => {
+                   for (const { target } of all)
+                     if (target.dataset.uuid) (places[target.dataset.uuid] ??= new Set()).add(target.getAttribute("transform"));
+                 }).observe(root, { subtree: true, attributeFilter: ["transform"] });
+               }"""
+        )
+        server.open_gates("before")
+        notebook.wait_for(picture, "root.querySelectorAll('[data-state=SUCCESS]').length === 7 && root.querySelector('.run')")
+        running = picture.evaluate("(root) => root.getAnimations({ subtree: true }).length")
+        server.open_gates("after")
+        notebook.finished(MOVING_CELL)
+        places = page.evaluate("Object.values(places).map((one) => one.size)")
+        if wish == "reduce":
+            assert running == 0
+            assert max(places) <= 4, "a token is in the queue, with the worker, in a slot, at its end, and nowhere between"
+        else:
+            assert running >= 1, "the line below a running task"
+            assert max(places) > 4
+    finally:
+        page.emulate_media(reduced_motion="null")
+
+
+TABS = ("stage", "lanes", "slots", "graph", "states", "witnesses", "table")
+NO_WIDER = """
+(root) => [root.closest(".jp-OutputArea-output"), root, ...root.querySelectorAll(".ts-bar, .ts-scroll, .ts-table")]
+  .filter((one) => one.offsetParent && one.scrollWidth > one.clientWidth)
+  .map((one) => `${one.className}: ${one.scrollWidth} > ${one.clientWidth}`)
+"""
+
+
+@pytest.mark.parametrize("theme", ["Light", "Dark"])
+@pytest.mark.parametrize("width", [700, 1400])
+def test_nothing_is_wider_than_the_notebook(notebook: Notebook, theme: str, width: int) -> None:
+    page = notebook.page
+    before = page.viewport_size
+    page.set_viewport_size({"width": width, "height": 1000})
+    notebook.command("apputils:change-theme", theme=f"JupyterLab {theme}")
+    page.locator(f"body[data-jp-theme-light={'true' if theme == 'Light' else 'false'}]").wait_for(state="attached")
+    try:
+        if not notebook.scope(LOOKS_CELL).count():
+            notebook.run(LOOKS_CELL)
+        notebook.finished(LOOKS_CELL)
+        plan, lanes, xray = (notebook.scope(LOOKS_CELL).nth(number) for number in range(3))
+        for tab in TABS:
+            plan.get_by_role("button" if tab == "table" else "tab", name=tab).click()
+            page.evaluate(FRAMES, 3)
+            assert plan.evaluate(NO_WIDER) == [], tab
+            keep(plan, f"{tab}-{theme}-{width}")
+        plan.get_by_role("button", name="table").click()
+        plan.get_by_role("tab", name="graph").click()
+        for picture, name in ((lanes, "one-failed"), (xray, "xray")):
+            picture.scroll_into_view_if_needed()
+            page.evaluate(FRAMES, 3)
+            assert picture.evaluate(NO_WIDER) == [], name
+            keep(picture, f"{name}-{theme}-{width}")
+    finally:
+        notebook.command("apputils:change-theme", theme="JupyterLab Light")
+        page.set_viewport_size(before or {"width": 1200, "height": 1000})
+
+
+def keep(picture: "Locator", name: str) -> None:
+    """Store a screenshot for those who want to look, in the folder that TASKSCOPE_SCREENSHOTS names."""
+    if folder := os.environ.get("TASKSCOPE_SCREENSHOTS"):
+        picture.page.evaluate(FRAMES, 20)  # until nothing moves any more
+        picture.screenshot(path=Path(folder) / f"{name.lower()}.png")
