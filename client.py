@@ -199,7 +199,7 @@ def step_04_task_states() -> None:
     section("How far is it?")
     seen: list[str] = []
     result = count_to.delay(3)
-    result.get(timeout=10, on_message=lambda meta: seen.append(meta["status"]))
+    result.get(timeout=10, on_message=lambda m: seen.append(m["status"]) if m["task_id"] == result.id else None)
     show("the backend said", seen)
     click.echo(scope.states(result))
 
@@ -229,12 +229,13 @@ def step_04_task_states() -> None:
     invented = app.AsyncResult("no-such-id")
     gate = Gate("lesson 04")
     gate.close()
-    busy = [wait_at_gate.delay("lesson 04") for _ in range(2)]
+    busy = [wait_at_gate.delay("lesson 04", 500) for _ in range(2)]
     reserved = add.delay(5, 5)
     seven = [unread, held, ignored, forgotten, emptied, invented, reserved]
     show("states", [app.AsyncResult(result.id).state for result in seven])
     click.echo(scope.lanes(*seven))
-    show("waiting", (len(lab.waiting("unread")), len(lab.waiting("emptied"))))
+    ids = [message["headers"]["id"] for message in lab.waiting("unread") + lab.waiting("emptied")]
+    show("still in a queue", (unread.id in ids, emptied.id in ids))
     show("on record", [app.AsyncResult(result.id).exists() for result in seven])
 
     section("Break it: call it off")
@@ -246,7 +247,7 @@ def step_04_task_states() -> None:
     result.revoke()
     click.echo(scope.lanes(held, busy[0], result))
     gate.close()
-    result = wait_at_gate.delay("lesson 04")
+    result = wait_at_gate.delay("lesson 04", 500)
     try:
         result.get(timeout=1)
     except CeleryTimeoutError as error:
@@ -261,6 +262,8 @@ def step_04_task_states() -> None:
     show("invented.state", invented.state)
     gate.open()
     invented.forget()
+    with app.connection_for_write() as connection:
+        connection.default_channel.queue_purge("unread")
     lab.worker.stop()
     show("thrown away", app.control.purge())
     lab.worker.start()

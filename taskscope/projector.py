@@ -27,7 +27,7 @@ class _Screen:
         self.view = view
         self.camera = view.camera()
         view.take(self.camera, view.subjects())
-        self.stage = Stage(self.camera.film(live=True), view.view, view.by)
+        self.stage = Stage(self.camera.film(live=True), view.view, view.by, whole=view.ids is None)
         self.keyframe_at = self.news_at = self.looked_at = time.monotonic()
         self.is_behind = False  # something was pushed since the last keyframe
         self.goes_on = True  # the clock of the picture
@@ -46,6 +46,12 @@ class _Screen:
         if goes_on != self.goes_on or (self.is_behind and now - self.keyframe_at >= KEYFRAME):
             self.stage.keyframe(self.camera.film(live=goes_on))
             self.keyframe_at, self.goes_on, self.is_behind = now, goes_on, False
+
+    def stop(self) -> None:
+        """Send the picture as it is, with its clock standing still."""
+        if self.stage.comm is not None:
+            self.view.take(self.camera, self.view.subjects())
+            self.stage.keyframe(self.camera.film())
 
     def _waits(self) -> bool:
         # When all has ended the clock stands still: a picture that only grows emptier helps nobody.
@@ -92,3 +98,5 @@ class Projector:
                     screen.feed(changed)
                 except Exception:  # a picture that fails must not take the others along
                     log.exception("a live view could not be fed")
+        for screen in self._screens:
+            screen.stop()

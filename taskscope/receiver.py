@@ -21,7 +21,7 @@ from taskscope.taps.results import ResultsTap, redis_backend
 Append = Callable[[Observation], None]
 """Where a receiver puts what is observed; it is called from several threads."""
 
-NEXT = "start the broker (in the course: lab.connect()), or give the app the right broker_url"
+NEXT = "start the broker, or say where it is: export CELERY_BROKER_URL=..., or the app's broker_url"
 
 PROVING = 0.9  # of the time to start; the rest is for letting go when it was in vain
 

@@ -187,7 +187,9 @@ def _stage(board: Board, film: Mapping[str, Any], tasks: Sequence[dict[str, Any]
         if place != "notebook" or ghosts:
             key = f"count {place} {name}"
             top = 38.0 if place == "end" else 58.0 if place == "notebook" else drawn[place, name]
-            board.text(key, "faint", area.x, top, f"{area.here} {word}", area.width)
+            told = film["queues"].get(name) if place == "queue" and t >= film["now"] else None
+            count = f"{told['waiting']} waiting" if told and told["waiting"] < area.here else f"{area.here} {word}"
+            board.text(key, "faint", area.x, top, count + (", others gone" if told and told["waiting"] < area.here else ""), area.width)
     sent = sum(1 for here in states if here)
     board.text("sent", "faint", lefts[0] + 10, 38, f"{sent} sent", widths[0] - 20)
     if busy and not any(told.get("unacked") for told in film["queues"].values()):
@@ -365,6 +367,8 @@ def _lane_row(
     if shown and shown[-1][0] in ENDS:
         x = at(max(mark[1] for mark in shown)) + 13
         text = f"= {task['result']}" if shown[-1][0] == "SUCCESS" and task["result"] else task["result"] or shown[-1][0]
+        if shown[-1][0] == "REVOKED":
+            text = shown[-1][3] or "revoked"  # why, without the name of the error around it
         board.text(f"result {key}", "faint", x, middle + 4, text, max(board.width - x - 2, 1))
 
 

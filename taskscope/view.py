@@ -64,7 +64,7 @@ class View:
     def take(self, camera: Camera, ids: Sequence[str] | None) -> dict[str, Any]:
         """Let a camera take tasks in, those with these ids; return what that changed."""
         tasks = self.scope.tasks(ids)
-        unknown = 0 if self.plan else sum(not task.lanes for task in tasks)
+        unknown = 0 if self.plan or self.ids is None else sum(not task.lanes for task in self.scope.tasks(self.ids))
         notes = [*self.scope.notes, *([f"{unknown} more: no witness has said anything"] if unknown else [])]
         if self.plan:
             notes += self.plan.notes

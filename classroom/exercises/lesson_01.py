@@ -17,8 +17,8 @@ def sent_only(answer: Answer) -> str:
     """One message for multiply(6, 7) lies in the queue, and the learner said so."""
     from tutorial_tasks.arithmetic import multiply
 
-    before = {message.id for message in evidence.waiting(the_app())}
     with nobody_listening():
+        before = {message.id for message in evidence.waiting(the_app())}
         with evidence.publishing() as sent:
             returned = run(answer)
         if not sent:

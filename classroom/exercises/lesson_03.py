@@ -68,8 +68,8 @@ def forged(answer: Answer) -> str:
     """A message without Celery's own marks was done like any other."""
     from tutorial_tasks.arithmetic import multiply
 
-    before = {message.id for message in evidence.waiting(the_app())}
     with nobody_listening():
+        before = {message.id for message in evidence.waiting(the_app())}
         with evidence.publishing() as sent:
             task_id = run(answer, the_app())
         mine = [message for message in settled() if message.id not in before]

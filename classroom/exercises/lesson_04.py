@@ -19,6 +19,7 @@ def story(answer: Answer) -> str:
     """The backend was told STARTED, PROGRESS, PROGRESS, SUCCESS, by the worker that ran the task."""
     from taskscope import Scope  # not above: its pictures would be loaded by every lesson
 
+    lab.worker.start()
     scope = Scope(the_app())
     try:
         with evidence.publishing() as sent:
@@ -61,6 +62,7 @@ def _seven() -> Iterator[tuple[list[tuple[str, str, str]], dict[str, str | None]
     from tutorial_tasks.lifecycle import Gate, say_nothing, wait_at_gate
 
     app = the_app()
+    lab.worker.start()
     scope = Scope(app)
     gate = Gate("exercise 04.2")
     gate.close()

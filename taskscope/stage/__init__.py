@@ -38,11 +38,12 @@ class Stage(anywidget.AnyWidget):
     film = traitlets.Dict().tag(sync=True)
     view = traitlets.Unicode("stage").tag(sync=True)
     by = traitlets.Unicode("attempt").tag(sync=True)
+    whole = traitlets.Bool(True).tag(sync=True)  # all tasks are in view: else nothing can be said of who was busy
 
-    def __init__(self, film: Film | None = None, view: str = "stage", by: str = "attempt") -> None:
+    def __init__(self, film: Film | None = None, view: str = "stage", by: str = "attempt", whole: bool = True) -> None:
         self._lock = threading.Lock()
         self._seq = 0
-        super().__init__(film={**(film or {}), "seq": 0}, view=view, by=by)
+        super().__init__(film={**(film or {}), "seq": 0}, view=view, by=by, whole=whole)
 
     def push(self, changes: Mapping[str, Any]) -> None:
         """Send what `Camera.take` returned."""

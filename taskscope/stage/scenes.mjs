@@ -147,7 +147,9 @@ function stage(board, film, tasks, t) {
     if (area.more) board.text(`more ${key}`, "faint", area.x + area.width, area.y + area.height + 11, `+ ${area.more} more`, area.width, "end");
     if (area.place !== "notebook" || ghosts.size) {
       const top = area.place === "end" ? 38 : area.place === "notebook" ? 58 : counts.get(key);
-      board.text(`count ${key}`, "faint", area.x, top, `${area.here} ${words[area.place]}`, area.width);
+      const told = area.place === "queue" && t >= film.now ? film.queues[key.slice("queue ".length)] : null;
+      const count = told && told.waiting < area.here ? `${told.waiting} waiting, others gone` : `${area.here} ${words[area.place]}`;
+      board.text(`count ${key}`, "faint", area.x, top, count, area.width);
     }
   }
   const sent = tasks.filter((task) => moment(task, t)).length;
@@ -274,7 +276,8 @@ function laneRow(board, task, lane, t, at, left, top) {
   const last = shown.at(-1);
   if (last && isEnd(last[0])) {
     const x = at(max(...shown.map((mark) => mark[1]))) + 13;
-    const text = last[0] === "SUCCESS" && task.result ? `= ${task.result}` : task.result || last[0];
+    let text = last[0] === "SUCCESS" && task.result ? `= ${task.result}` : task.result || last[0];
+    if (last[0] === "REVOKED") text = last[3] || "revoked"; // why, without the name of the error around it
     board.text(`result ${key}`, "faint", x, middle + 4, text, max(board.width - x - 2, 1));
   }
 }

@@ -191,7 +191,8 @@ function show({ model, el, reel, clock }) {
     for (const tab of tabs) {
       const isMine = tab.dataset.tab === (view === "lanes" && by === "slot" ? "slots" : view);
       tab.setAttribute("aria-selected", String(isMine));
-      tab.hidden = !isMine && ((tab.dataset.tab === "graph" && !reel.film.graphs.length) || (tab.dataset.tab === "xray" && !reel.film.xray));
+      const asksForAll = ["stage", "slots"].includes(tab.dataset.tab) && !model.get("whole");
+      tab.hidden = !isMine && (asksForAll || (tab.dataset.tab === "graph" && !reel.film.graphs.length) || (tab.dataset.tab === "xray" && !reel.film.xray));
     }
     scroller.hidden = isTable;
     table.hidden = !isTable;

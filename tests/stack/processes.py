@@ -15,7 +15,7 @@ import psutil
 from classroom.stack.place import Place, Stack
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 20.0  # seconds until a condition that has to come true counts as missed
+PATIENCE = 60.0  # seconds; a busy machine with two cores installs and starts things slowly
 
 JOIN = "from classroom.stack import client; client.join(); print('joined', flush=True); input()"
 CONNECT = "from classroom import lab; lab.connect()"
