@@ -176,8 +176,9 @@ class Notebook:
         return "".join("".join(output["text"]) for output in outputs if output["output_type"] == "stream")
 
     def interrupt(self) -> None:
-        """Interrupt the kernel."""
+        """Interrupt the kernel, and wait until it has nothing to do."""
         self.page.evaluate("panel.sessionContext.session.kernel.interrupt()")
+        self.page.wait_for_function("() => panel.sessionContext.session.kernel.status === 'idle'")
 
     def wait_for(self, picture: "Locator", condition: str, argument: Any = None, within: int = PATIENCE) -> None:
         """Wait until a condition holds for a picture: JavaScript with `root` and `arg`."""

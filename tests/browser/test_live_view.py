@@ -112,8 +112,8 @@ def notebook(opened: Notebook, server: Lab) -> Iterator[Notebook]:
     opened.errors.clear()
     yield opened
     if any(opened.runs(number) for number in range(len(CELLS))):  # the test has failed, the next one need not
-        opened.interrupt()
         server.open_gates("many", "few", "before", "after")
+        opened.interrupt()
     assert opened.errors == []
 
 
@@ -288,5 +288,6 @@ def test_nothing_is_wider_than_the_notebook(notebook: Notebook, theme: str, widt
 def keep(picture: "Locator", name: str) -> None:
     """Store a screenshot for those who want to look, in the folder that TASKSCOPE_SCREENSHOTS names."""
     if folder := os.environ.get("TASKSCOPE_SCREENSHOTS"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
         picture.page.evaluate(FRAMES, 20)  # until nothing moves any more
         picture.screenshot(path=Path(folder) / f"{name.lower()}.png")
