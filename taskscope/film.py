@@ -76,7 +76,8 @@ class Camera:
         """Take changed tasks in; return what changed on the film, for `Stage.push`."""
         upserts = [change for task in tasks if (change := self._upsert(task))]
         drops = self._drop()
-        self._now = max(self._now, self._seconds(now) if now is not None else self._last(upserts))
+        if self.origin is not None:  # before anything has happened there is no time that would pass
+            self._now = max(self._now, self._seconds(now) if now is not None else self._last(upserts))
         changes: dict[str, Any] = {
             "now": self._now,
             "origin": self.origin,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from nbval.plugin import IPyNbCell
 from xdist.scheduler import LoadFileScheduling
 
@@ -17,6 +18,10 @@ from classroom.stack.place import Place
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
+
+# How fast a busy machine makes up its examples says nothing about what they prove.
+settings.register_profile("course", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("course")
 
 _state = Path(tempfile.mkdtemp(prefix=f"classroom-{WORKER}-"))
 for _name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND", "CELERY_KEY_PREFIX", "CLASSROOM_SERVER", "CLASSROOM_URL"):

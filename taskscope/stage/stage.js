@@ -326,18 +326,20 @@ function show({ model, el, reel, clock }) {
 export default () => {
   const reel = Object.assign(new Reel(), { listeners: new Set() });
   const clock = new Clock();
+  // Before anything has happened there is no time that would pass.
+  const hear = (now) => reel.film.origin !== null && clock.hear(now, seconds());
   return {
     initialize({ model }) {
       const keyframe = () => {
         if (!reel.keyframe(model.get("film"))) return;
-        clock.hear(reel.film.now, seconds());
+        hear(reel.film.now);
         for (const listener of reel.listeners) listener();
       };
       keyframe();
       if (reel.film.replay) clock.rewind();
       model.on("change:film", keyframe);
       model.on("msg:custom", (batch) => {
-        if (reel.batch(batch)) clock.hear(batch.now, seconds());
+        if (reel.batch(batch)) hear(batch.now);
       });
     },
     render: ({ model, el }) => show({ model, el, reel, clock }),
