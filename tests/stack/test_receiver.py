@@ -111,7 +111,7 @@ IN_A_PROCESS = """
     receiver = Receiver(app, ledger.append, commands=True).start()
     task = add.delay(2, 3).id
     position = 0
-    while {"succeeded", "stored SUCCESS"} - {f"{o.kind} {o.data.get('state', '')}".strip() for o in ledger if o.task == task}:
+    while {"sent", "succeeded", "stored SUCCESS"} - {f"{o.kind} {o.data.get('state', '')}".strip() for o in ledger if o.task == task}:
         assert ledger.wait(position, 10), list(ledger)
         position += 1
     print(json.dumps(sorted(o.kind for o in ledger if o.task == task and o.source == "event")))
