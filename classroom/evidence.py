@@ -19,17 +19,23 @@ from taskscope.xray import Snapshot, xray
 
 __all__ = ["Message", "broker", "moment", "publishing", "stored", "unacknowledged", "wait_until", "waiting"]
 
-_MANY = 1000  # messages of a queue, at most
+_MANY = 1000  # messages of a queue; where there are more, a second look takes them all
 
 
 def waiting(app: Celery, queue: str = "celery") -> list[Message]:
     """List the messages of a queue that no worker has taken yet, the next one first."""
-    return list(_look(app).queue(queue).messages)
+    found = _look(app).queue(queue)
+    if found.waiting > len(found.messages):
+        found = _look(app, found.waiting).queue(queue)
+    return list(found.messages)
 
 
 def unacknowledged(app: Celery) -> list[Message]:
     """List the messages that a worker has taken but not acknowledged: it holds them for later, or runs them late-acked."""
-    return [taken.message for taken in _look(app).unacked]
+    found = _look(app)
+    if (total := (found.of or {}).get("unacked", 0)) > len(found.unacked):
+        found = _look(app, total)
+    return [taken.message for taken in found.unacked]
 
 
 def stored(app: Celery, task_id: str) -> dict[str, Any] | None:
@@ -81,8 +87,8 @@ def broker(app: Celery) -> tuple[redis.Redis, str]:
     return redis.Redis.from_url(url, socket_connect_timeout=2, socket_timeout=5, decode_responses=True), prefix
 
 
-def _look(app: Celery) -> Snapshot:
+def _look(app: Celery, many: int = _MANY) -> Snapshot:
     try:
-        return xray(app, _MANY)
+        return xray(app, many)
     except ScopeError as error:
         raise ClassroomError(error.problem, error.remedy) from error

@@ -99,6 +99,11 @@ class Camera:
             changes["graphs"] = self._lay_out()
         return changes
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether a task has begun its way and not ended it."""
+        return any(entry["state"] and entry["state"] not in ENDS for entry in self._entries.values())
+
     def film(self, *, live: bool = False) -> Film:
         """Return the whole film; `live` says that more is to come, so that its clock goes on."""
         if self._graphs_changed:

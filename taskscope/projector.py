@@ -6,7 +6,6 @@ import time
 from typing import TYPE_CHECKING
 
 from taskscope.stage import Stage
-from taskscope.states import ENDS
 from taskscope.view import View
 
 if TYPE_CHECKING:
@@ -42,7 +41,8 @@ class _Screen:
             if changes["upserts"] or changes.keys() - {"now", "origin", "of", "upserts"}:
                 self.stage.push(changes)
                 self.is_behind, self.news_at = True, now
-        goes_on = now - self.news_at < REST or (self.goes_on and self._waits())
+        # When all has ended the clock stands still: a picture that only grows emptier helps nobody.
+        goes_on = now - self.news_at < REST or (self.goes_on and self.camera.goes_on)
         if goes_on != self.goes_on or (self.is_behind and now - self.keyframe_at >= KEYFRAME):
             self.stage.keyframe(self.camera.film(live=goes_on))
             self.keyframe_at, self.goes_on, self.is_behind = now, goes_on, False
@@ -52,10 +52,6 @@ class _Screen:
         if self.stage.comm is not None:
             self.view.take(self.camera, self.view.subjects())
             self.stage.keyframe(self.camera.film())
-
-    def _waits(self) -> bool:
-        # When all has ended the clock stands still: a picture that only grows emptier helps nobody.
-        return any(task["state"] and task["state"] not in ENDS for task in self.camera.film()["tasks"])
 
 
 class Projector:

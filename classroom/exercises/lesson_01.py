@@ -27,7 +27,7 @@ def sent_only(answer: Answer) -> str:
         if len(mine) != 1:
             raise NotYet(f"{len(mine)} messages wait in the queue, not one")
         if not calls(mine[0], multiply, 6, 7):
-            raise NotYet(f"the message says {mine[0].task.rsplit('.', 1)[1]}{tuple(mine[0].args)}, not multiply(6, 7)")
+            raise NotYet(f"the message says {mine[0].label}, not multiply(6, 7)")
         if not isinstance(returned, list | tuple) or len(returned) != 2 or not isinstance(returned[0], AsyncResult):
             raise NotYet(f"the message is right; now return two things: what delay() gave you, and the place, one of {_PLACES}")
         if returned[0].id != mine[0].id:

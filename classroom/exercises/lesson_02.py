@@ -35,7 +35,7 @@ def later_on_slow(answer: Answer) -> str:
         if message.queue != "slow":
             raise NotYet(f'the message lies in the queue "{message.queue}", not in "slow"')
         if not calls(message, add, 2, 3):
-            raise NotYet(f"the message says {message.task.rsplit('.', 1)[1]}{tuple(message.args)}, not add(2, 3)")
+            raise NotYet(f"the message says {message.label}, not add(2, 3)")
         for header, wanted in (("eta", 2), ("expires", 5)):
             moment = message.time(header)
             if moment is None:
@@ -68,7 +68,7 @@ def goes_stale(answer: Answer) -> str:
         if len(sent) != 1 or len(mine) != 1:
             raise NotYet(f"{len(sent)} messages were sent and {len(mine)} of them wait in the queue; it has to be one")
         if not calls(mine[0], add, 1, 1):
-            raise NotYet(f"the message says {mine[0].task.rsplit('.', 1)[1]}{tuple(mine[0].args)}, not add(1, 1)")
+            raise NotYet(f"the message says {mine[0].label}, not add(1, 1)")
         expires = mine[0].time("expires")
         if expires is None:
             raise NotYet("the message never goes stale: it has no expires. (A revoke is heard only by workers that run.)")

@@ -82,8 +82,7 @@ def forged(answer: Answer) -> str:
             raise NotYet("no worker could read that message: it needs the headers task and id, and a body of [[6, 7], {}, {}]")
         if not calls(mine[0], multiply, 6, 7):
             discard(mine[0])
-            said = f"{mine[0].task}({', '.join(map(str, mine[0].args))})"
-            raise NotYet(f"the message says {said}, not multiply(6, 7): the body is [[6, 7], {{}}, {{}}]")
+            raise NotYet(f"the message says {mine[0].label}, not multiply(6, 7): the body is [[6, 7], {{}}, {{}}]")
         if isinstance(task_id, AsyncResult):
             raise NotYet("return the id itself, the text, not a result made from it")
         if mine[0].id != task_id:

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import signal
 import time
 from typing import Any
 
@@ -78,11 +77,6 @@ def swallowing(self: Task) -> str:
 @app.task(send_events=False)
 def silent() -> str:
     return "nobody heard"
-
-
-@app.task
-def dying() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @app.task(bind=True, max_retries=3)

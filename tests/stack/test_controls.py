@@ -52,6 +52,15 @@ def test_what_a_stopped_worker_had_taken_is_in_the_queue_again(app: Any) -> None
     assert app.control.purge() == 3
 
 
+def test_a_look_at_more_messages_than_usual_shows_them_all(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evidence, "_MANY", 2)
+    held = [add.apply_async((n, n), countdown=600) for n in range(4)]
+    evidence.wait_until(lambda: len(evidence.unacknowledged(app)) == len(held), 10, "the worker holds the four")
+    lab.worker.stop()
+    assert {message.id for message in evidence.waiting(app)} == {result.id for result in held}
+    assert app.control.purge() == len(held)
+
+
 def test_stopping_twice_and_starting_twice_change_nothing() -> None:
     lab.worker.stop()
     lab.worker.stop()
