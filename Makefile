@@ -21,6 +21,9 @@ demo: .venv/.installed ## run the lessons' steps as one plain script
 test: .venv/.installed ## prove every cell of every lesson, and all the rest
 	@$(PY) -m pytest -n 4 --dist loadfile $(ARGS)
 
+mutations: .venv/.installed ## make the lessons wrong on purpose, and see each one noticed
+	@$(PY) -m tests.notebooks.mutate $(ARGS)
+
 notebooks: .venv/.installed ## run all lessons and store their outputs, normalised
 	@$(PY) -m tests.notebooks.rewrite $(ARGS)
 
@@ -47,4 +50,4 @@ browser: .venv/.browser ## install what the browser tests need besides chromium,
 .venv/.browser: requirements-browser.lock .venv/.installed
 	@$(INSTALL) requirements-browser.lock && touch $@
 
-.PHONY: setup lab demo test notebooks bench lint browser clean help
+.PHONY: setup lab demo test mutations notebooks bench lint browser clean help

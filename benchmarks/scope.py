@@ -23,8 +23,8 @@ from classroom import lab
 from classroom.stack.place import ROOT
 from taskscope import Scope
 from taskscope.film import Camera
+from taskscope.live import STILLS
 from taskscope.stills import Still
-from taskscope.view import STILLS
 
 TASKS = 600
 ROUNDS = 5

@@ -1,8 +1,6 @@
 """A view of what a scope saw: a notebook shows it live while it runs, and as a still where it is stored."""
 
 import contextlib
-import os
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,15 +11,13 @@ from taskscope.canvas import Plan as Planned
 from taskscope.errors import ScopeError
 from taskscope.film import Camera, Film
 from taskscope.gate import gate
+from taskscope.live import is_live
 from taskscope.stills import Still, text, to_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from taskscope.scope import Scope
-
-STILLS = "TASKSCOPE_STILLS"
-"""The environment variable that asks for stills where a live view would be possible: for notebooks that are to be stored."""
 
 
 class View:
@@ -90,7 +86,7 @@ class View:
         return text(self.film(), self.view)
 
     def _repr_mimebundle_(self, **_: Any) -> Any:
-        if not _is_live():
+        if not is_live():
             return self.still()._repr_mimebundle_()
         found = self.scope.projector.show(self)._repr_mimebundle_()
         data, metadata = found if isinstance(found, tuple) else (found, {})
@@ -118,12 +114,3 @@ class Plan(View):
     def delay(self, *args: Any, **kwargs: Any) -> ResultBase:
         """Send it; arguments as for the signature's own `delay`."""
         return self.signature.delay(*args, **kwargs)
-
-
-def _is_live() -> bool:
-    """Tell whether there is a notebook with somebody in front of it."""
-    if os.environ.get(STILLS) or "ipykernel" not in sys.modules:
-        return False
-    from IPython.core.getipython import get_ipython
-
-    return hasattr(get_ipython(), "kernel")

@@ -1,0 +1,53 @@
+"""A question as a form in the notebook: choose, commit, run the next cell, and read what your answer was worth."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anywidget
+import traitlets
+
+if TYPE_CHECKING:
+    from classroom.predictions import Prediction
+
+_HERE = Path(__file__).parent
+
+
+class Form(anywidget.AnyWidget):
+    """A question; its feedback comes when an answer was given and a later cell has run, in whichever order."""
+
+    _esm = _HERE / "form.js"
+    _css = _HERE / "form.css"
+
+    question = traitlets.Unicode().tag(sync=True)
+    options = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    chosen = traitlets.Int(-1).tag(sync=True)
+    right = traitlets.Bool(False).tag(sync=True)
+    feedback = traitlets.Unicode("").tag(sync=True)
+
+    def __init__(self, prediction: "Prediction") -> None:
+        super().__init__(question=prediction.question, options=[option.text for option in prediction.options])
+        self._prediction = prediction
+        self._own_cell = True  # the one in which this form was made
+        self._ran = False
+        self.observe(self._tell, names="chosen")
+        _shell().events.register("post_run_cell", self._cell_has_run)
+
+    def _cell_has_run(self, *_: Any) -> None:
+        if self._own_cell:
+            self._own_cell = False
+            return
+        _shell().events.unregister("post_run_cell", self._cell_has_run)
+        self._ran = True
+        self._tell()
+
+    def _tell(self, *_: Any) -> None:
+        if self._ran and 0 <= self.chosen < len(self._prediction.options):
+            option = self._prediction.options[self.chosen]
+            self.right = option.right
+            self.feedback = option.feedback
+
+
+def _shell() -> Any:
+    from IPython.core.getipython import get_ipython
+
+    return get_ipython()
