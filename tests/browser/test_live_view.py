@@ -303,8 +303,7 @@ def test_what_a_prediction_was_worth_is_told_after_the_next_cell(notebook: Noteb
     assert form.get_by_role("radio").count() == len(predict("04a").options)
     status = form.locator("[role=status]")
     if first == "the cell":
-        notebook.run(ANSWER_CELL)
-        notebook.finished(ANSWER_CELL)
+        run_what_shows_it(notebook)
         assert status.text_content() == "", "nothing was said, so nothing is told"
     # With the keyboard alone: the first radio button, down to the choice, and Enter.
     form.get_by_role("radio").first.focus()
@@ -313,14 +312,23 @@ def test_what_a_prediction_was_worth_is_told_after_the_next_cell(notebook: Noteb
         notebook.page.keyboard.press("ArrowDown")
     notebook.page.keyboard.press("Enter")
     if first == "the answer":
-        status.get_by_text("Noted. Now run the next cell.").wait_for()
+        status.get_by_text(f"Noted. Now run the next {predict('04a').cells} cells.").wait_for()
         keep(form, "prediction-noted")
-        notebook.run(ANSWER_CELL)
+        run_what_shows_it(notebook)
     status.get_by_text(option.feedback).wait_for()
     assert (status.text_content() or "").startswith("✔ As you said." if option.right else "✖ Not so.")
     assert form.get_by_role("radio", name=choice, exact=True).is_checked()
     assert form.get_by_role("radio", name=choice, exact=True).is_disabled()
     keep(form, f"prediction-{'right' if option.right else 'wrong'}")
+
+
+def run_what_shows_it(notebook: Notebook) -> None:
+    """Run as many cells as it takes until a prediction is told what it was worth."""
+    for number in range(predict("04a").cells):
+        told = notebook.cell(ASK_CELL).locator("form.prediction").get_attribute("class")
+        assert told == "prediction", f"told after {number} cells"
+        notebook.run(ANSWER_CELL)
+        notebook.finished(ANSWER_CELL)
 
 
 def keep(picture: "Locator", name: str) -> None:
