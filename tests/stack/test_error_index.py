@@ -162,7 +162,7 @@ PROVOKED: dict[str, Callable[[], Any]] = {
     "QueueNotFound: \"Queue 'sloww' missing from task_queues\"": lambda: Celery(
         "site", task_create_missing_queues=False, set_as_current=False
     ).send_task("anything", queue="sloww"),
-    "ImproperlyConfigured: Cannot mix new and old setting keys, please rename the following settings to the new format:": with_old_and_new_names,
+    "ImproperlyConfigured: Cannot mix new and old setting keys": with_old_and_new_names,
     "TimeoutError: The operation timed out.": lambda: add.apply_async((1, 1), queue="nobody", expires=1).get(timeout=0.1),
     "state 'PENDING' of an id that was never sent": lambda: f"state {app.AsyncResult('no-such-id').state!r} of an id that was never sent",
     "get() is None after forget()": forgotten,
