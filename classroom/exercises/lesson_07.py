@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from celery.canvas import Signature
-from celery.result import AsyncResult
+from celery.result import AsyncResult, GroupResult
 
 from classroom import evidence, lab
 from classroom.errors import ClassroomError
 from classroom.exercises.model import Answer, NotYet, exercise, run
-from classroom.exercises.setting import finished, the_app, worker_as_it_was
+from classroom.exercises.setting import discard, finished, the_app, worker_as_it_was
 
 if TYPE_CHECKING:
     from taskscope import Scope
@@ -33,7 +33,7 @@ def three_in_a_row(answer: Answer) -> str:
                 raise NotYet("you returned a plan, and nobody has sent it: call its apply_async()")
             raise NotYet("no message was sent")
         lab.worker.start()
-        family = [member for task_id in sent for member in _family(task_id)]
+        family = [member for task_id in sent for member in _family(scope, task_id)]
         scope.settle(family)
         ran = sorted((task for task in scope.tasks(family) if _started(task)), key=_started)
         _one_message(list(sent), ran)
@@ -77,14 +77,22 @@ def _watching() -> Iterator["Scope"]:
         scope.close()
 
 
-def _family(task_id: str) -> list[str]:
-    """Wait for a task and for all that it sent, and return their ids; who has sent something has stored its children."""
+def _family(scope: "Scope", task_id: str) -> list[str]:
+    """Wait for a task and for all that it sent, and return their ids; a task that has ended has stored its children."""
     try:
-        finished(task_id, timeout=5)
+        finished(task_id, timeout=3)
     except ClassroomError:
-        raise NotYet("a task that you sent is not done after 5 seconds; does the worker read its queue?") from None
-    children = the_app().AsyncResult(task_id).children or []
-    return [task_id, *(member for child in children for member in _family(child.id))]
+        [task] = scope.tasks([task_id])
+        for message in evidence.waiting(the_app(), task.queue or "celery"):
+            if message.id == task_id:
+                discard(message)  # one that the worker sent is in no list of what the notebook sent
+                raise NotYet(f'{message.label} lay in the queue "{task.queue}", and nobody took it; leave the queue out') from None
+        raise NotYet("a task that you sent, or one after it, has not ended after 3 seconds") from None
+    members = [task_id]
+    for child in the_app().AsyncResult(task_id).children or []:
+        for result in child.results if isinstance(child, GroupResult) else [child]:
+            members += _family(scope, result.id)
+    return members
 
 
 def _one_message(sent: Sequence[str], ran: Sequence["Task"]) -> None:
