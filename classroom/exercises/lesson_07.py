@@ -3,7 +3,8 @@
 import inspect
 import random
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from celery.canvas import Signature
@@ -48,10 +49,10 @@ def three_in_a_row(answer: Answer) -> str:
                 f"what ran was {', '.join(calls)}; it should be {', '.join(_WANTED)}. "
                 "A step made with .s gets the answer of the one before it as its first argument, one made with .si does not"
             )
-        for before, task, call in zip(ran, ran[1:], calls[1:], strict=False):
+        called = {task.id: call for task, call in zip(ran, calls, strict=True)}
+        for before, task in pairwise(ran):
             if task.parent != before.id:
-                by = next((other for one, other in zip(ran, calls, strict=True) if one.id == task.parent), "nobody")
-                raise NotYet(f"{call} was sent by {by}, not by {_call(before.id)}")
+                raise NotYet(f"{called[task.id]} was sent by {called.get(task.parent, 'nobody')}, not by {called[before.id]}")
     return "one message left your notebook; the worker did the three in order, and each was sent by the one before it"
 
 
@@ -99,8 +100,8 @@ def _one_message(sent: Sequence[str], ran: Sequence["Task"]) -> None:
     if len(sent) == 1:
         return
     mine = [task for task in ran if task.id in sent]
-    waited = all(_ended(before) <= task.lanes[0].marks[0].at for before, task in zip(mine, mine[1:], strict=False))
-    if waited:
+    # When the worker says that a task is done, the notebook may have gone on already; the record is written before that.
+    if all(evidence.moment(finished(before.id)["date_done"]) <= task.lanes[0].marks[0].at for before, task in pairwise(mine)):
         raise NotYet(
             f"your notebook sent {len(sent)} messages, and waited for each answer before it sent the next: "
             "close it half-way, and the rest is never sent. The rest has to travel in the first message"
@@ -159,10 +160,6 @@ def _started(task: "Task") -> float:
     return next((mark.at for lane in task.lanes for mark in lane.marks if mark.state == "STARTED"), 0.0)
 
 
-def _ended(task: "Task") -> float:
-    return task.lanes[-1].marks[-1].at
-
-
 def _call(task_id: str) -> str:
     """Write the call of a task with the values of its parameters in order, however they were given: add(1, 1)."""
     kept = finished(task_id)
@@ -170,8 +167,6 @@ def _call(task_id: str) -> str:
     values: Any = [*args, *kwargs.values()]
     task = the_app().tasks.get(kept["name"])
     if task is not None:
-        try:
+        with suppress(TypeError):  # it was called with arguments that it does not take
             values = inspect.signature(task.run).bind(*args, **kwargs).arguments.values()
-        except TypeError:
-            pass
     return f"{kept['name'].rpartition('.')[2]}({', '.join(map(repr, values))})"
