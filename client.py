@@ -288,7 +288,7 @@ def step_08_chords() -> None:
 
     section("Break it: a task that waits")
     scope = Scope(app)
-    result = wait_for_shops.delay(["north", "south", "west"])
+    result = wait_for_shops.delay(["east", "south", "west"])
     try:
         result.get(timeout=10)
     except RuntimeError as error:
@@ -296,11 +296,11 @@ def step_08_chords() -> None:
     show("the shops were asked", [asked.get(timeout=10) for asked in result.children])
 
     section("Nobody waits")
-    shops = [stock.s("north").set(queue="north"), stock.s("south"), stock.s("west")]
+    shops = [stock.s("east").set(queue="east"), stock.s("south"), stock.s("west")]
     plan = scope.graph(chord(shops, total.s()))
     click.echo(plan)
     result = plan.apply_async()
-    north, south, west = result.parent.results
+    east, south, west = result.parent.results
     show("two have answered", (south.get(timeout=10), west.get(timeout=10)))
     click.echo(plan)
 
@@ -308,32 +308,32 @@ def step_08_chords() -> None:
     show("counted, of", counter(result))
     inspect = app.control.inspect(limit=1)
     show("in the queue, in reserve, at work", (lab.waiting(), inspect.reserved(), inspect.active()))
-    args, _, what_follows = json.loads(base64.b64decode(lab.waiting("north")[-1]["body"]))
-    show("in the message for the north", (args, what_follows["chord"]["task"]))
+    args, _, what_follows = json.loads(base64.b64decode(lab.waiting("east")[-1]["body"]))
+    show("in the message for the east", (args, what_follows["chord"]["task"]))
 
     section("The last one sends it")
-    app.control.add_consumer("north")
+    app.control.add_consumer("east")
     show("result.get(timeout=10)", result.get(timeout=10))
-    app.control.cancel_consumer("north", reply=True, limit=1)
+    app.control.cancel_consumer("east", reply=True, limit=1)
     click.echo(plan)
-    show("sent by the last one", app.backend.get_task_meta(result.id)["parent_id"] == north.id)
+    show("sent by the last one", app.backend.get_task_meta(result.id)["parent_id"] == east.id)
     show("result.args", result.args)
     show("counted, of", counter(result))
 
     section("A group with a bar")
-    line = group(stock.s("north"), stock.s("west")) | total.s()
+    line = group(stock.s("east"), stock.s("west")) | total.s()
     show(type(line).__name__, line.delay().get(timeout=10))
 
     section("Break it: a shop that is not there")
-    result = chord([stock.s("north").set(queue="north"), stock.s("sauth"), stock.s("west")], total.s()).apply_async()
+    result = chord([stock.s("east").set(queue="east"), stock.s("sauth"), stock.s("west")], total.s()).apply_async()
     try:
         result.get(timeout=10)
     except ValueError as error:
         show("result.get(timeout=10)", error)
     show("result.state", result.state)
-    app.control.add_consumer("north")
-    show("north", result.parent.results[0].get(timeout=10))
-    app.control.cancel_consumer("north", reply=True, limit=1)
+    app.control.add_consumer("east")
+    show("east", result.parent.results[0].get(timeout=10))
+    app.control.cancel_consumer("east", reply=True, limit=1)
     try:
         app.AsyncResult(result.id).get(timeout=10)
     except ChordError as error:
@@ -341,7 +341,7 @@ def step_08_chords() -> None:
     show("keys", forget_counter(result))
 
     section("Break it: a name that nobody knows")
-    unknown = app.signature("tutorial_tasks.shops.stok", ("north",))
+    unknown = app.signature("tutorial_tasks.shops.stok", ("east",))
     result = chord([unknown, stock.s("south"), stock.s("west")], total.s()).apply_async()
     try:
         result.get(timeout=10)

@@ -4,7 +4,7 @@ from celery import group
 
 from tutorial_tasks.celery_app import app
 
-_IN_STOCK = {"north": 12, "south": 7, "west": 23}
+_IN_STOCK = {"east": 12, "south": 7, "west": 23}
 
 
 @app.task

@@ -20,8 +20,8 @@ from classroom.stack.supervisor import QUEUES
 from taskscope.gate import gate
 from taskscope.messages import call
 
-_UNREAD = "north"  # the lesson's queue that nobody reads
-_SHOPS = {"north", "south", "west"}
+_UNREAD = "east"  # the lesson's queue that nobody reads
+_SHOPS = {"east", "south", "west"}
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def _the_chord(sent: list[_Sent]) -> tuple[list[_Sent], dict[str, Any]]:
         raise NotYet("your notebook sent total itself: give it to the chord as its body, and let the last one send it")
     if len(sent) != 3 or {_shop(one) for one in sent} != _SHOPS:
         labels = ", ".join(call(one.task, one.args, one.kwargs) for one in sent)
-        raise NotYet(f"your notebook sent {labels}; it has to be stock of north, south and west, each once")
+        raise NotYet(f"your notebook sent {labels}; it has to be stock of east, south and west, each once")
     bodies = [one.body for one in sent if one.body]
     if len(bodies) != 3:
         raise NotYet("in these messages there is no note of what follows: they are no header of a chord, and nobody counts them")
@@ -202,7 +202,7 @@ def _ten_chords() -> Iterator[list[tuple[AsyncResult, str, str]]]:
     def stale() -> Signature:
         return stock.s("west").set(expires=datetime.now(UTC) - timedelta(minutes=1))
 
-    fine, burnt, unknown = stock.s("north"), stock.s("atlantis"), the_app().signature("tutorial_tasks.shops.stok", ("north",))
+    fine, burnt, unknown = stock.s("east"), stock.s("atlantis"), the_app().signature("tutorial_tasks.shops.stok", ("east",))
     kinds: list[tuple[str, str, list[Signature], Signature]] = [
         ("done", "whose header went well, and whose body has run", [fine, fine, fine], total.s()),
         ("open", "of which one message lies in a queue that nobody reads", [fine, unread(), fine], total.s()),

@@ -403,7 +403,7 @@ def test_eight_processes_and_a_cleaner_lose_and_tear_no_row(file: Path) -> None:
 
 
 def test_a_shop_tells_its_stock() -> None:
-    assert [stock(shop) for shop in ("north", "south", "west")] == [12, 7, 23]
+    assert [stock(shop) for shop in ("east", "south", "west")] == [12, 7, 23]
 
 
 def test_a_shop_that_there_is_not_has_no_stock() -> None:

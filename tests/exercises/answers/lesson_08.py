@@ -7,19 +7,19 @@ from tutorial_tasks.arithmetic import add, multiply, total
 from tutorial_tasks.celery_app import app
 from tutorial_tasks.lifecycle import wait_at_gate
 from tutorial_tasks.shops import stock
-north, south, west = (stock.s(shop) for shop in ("north", "south", "west"))
-silent = stock.s("north").set(queue="north")
+east, south, west = (stock.s(shop) for shop in ("east", "south", "west"))
+silent = stock.s("east").set(queue="east")
 """
 
 WRONG = [
     ("08.1", "constant", "return 2", "no message was sent"),
     ("08.1", "not sent", "return chord([silent, south, west], total.s())", "no message was sent"),
     ("08.1", "a group", "return group(silent, south, west).apply_async()", "they are no header of a chord"),
-    ("08.1", "nobody is held", "return chord([north, south, west], total.s()).apply_async()", "ended as SUCCESS"),
-    ("08.1", "two are held", "return chord([silent, south.set(queue='north'), west], total.s()).apply_async()", "the counter says 1 of 3"),
-    ("08.1", "all are held", "return chord([silent, south, west], total.s()).apply_async(queue='north')", "the counter says 0 of 3"),
-    ("08.1", "the body is held", "return chord([north, south, west], total.s().set(queue='north')).delay()", 'waits in the queue "north"'),
-    ("08.1", "for later", "return chord([north.set(countdown=600), south, west], total.s()).delay()", "holds it for later"),
+    ("08.1", "nobody is held", "return chord([east, south, west], total.s()).apply_async()", "ended as SUCCESS"),
+    ("08.1", "two are held", "return chord([silent, south.set(queue='east'), west], total.s()).apply_async()", "the counter says 1 of 3"),
+    ("08.1", "all are held", "return chord([silent, south, west], total.s()).apply_async(queue='east')", "the counter says 0 of 3"),
+    ("08.1", "the body is held", "return chord([east, south, west], total.s().set(queue='east')).delay()", 'waits in the queue "east"'),
+    ("08.1", "for later", "return chord([east.set(countdown=600), south, west], total.s()).delay()", "holds it for later"),
     ("08.1", "at a gate", "return chord([wait_at_gate.s('08'), south, west], total.s()).delay()", "your notebook sent wait_at_gate('08')"),
     ("08.1", "by hand", "total.delay([r.get(timeout=5) for r in (south.delay(), west.delay())])", "sent total itself"),
     ("08.1", "two shops", "return chord([silent, south], total.s()).delay()", "each once"),
@@ -45,8 +45,8 @@ WRONG = [
 ]
 
 RIGHT = [
-    ("08.1", "return (group(north, south.set(queue='elsewhere'), west) | total.s()).delay()"),
-    ("08.1", "return chord(stock.s(shop=s).set(queue='west' if s == 'west' else None) for s in ('north', 'south', 'west'))(total.s())"),
+    ("08.1", "return (group(east, south.set(queue='elsewhere'), west) | total.s()).delay()"),
+    ("08.1", "return chord(stock.s(shop=s).set(queue='west' if s == 'west' else None) for s in ('east', 'south', 'west'))(total.s())"),
     (
         "08.2",
         "ended = [r for r in result.parent if r.ready() and not r.successful()]\n"
