@@ -74,9 +74,9 @@ class Scope:
         """Show what a canvas will do, before it is sent; send what this returns, as you would send the signature."""
         return Plan(self, canvas.plan(signature))
 
-    def xray(self) -> View:
-        """Show what the broker and the result backend hold at this moment."""
-        snapshot = xray.xray(self.app)
+    def xray(self, *results: ResultBase) -> View:
+        """Show what the broker and the result backend hold at this moment, all of it or what they hold of these tasks."""
+        snapshot = xray.xray(self.app, ids=_ids(results))
         return View(self, "xray", xray=xray_table(snapshot.to_json(), snapshot.text()))
 
     # -- what was seen ---------------------------------------------------------------------------------------------
@@ -198,6 +198,10 @@ def _pools(app: Celery, count: int) -> dict[str, int]:
 
 
 def _at_rest(task: Task) -> bool:
-    """Tell whether no witness has to catch up: what has ended for the backend has ended for the events, and the other way round."""
-    ended = {who: state in ENDS for who, state in task.said.items() if who in ("event", "result")}
-    return len(set(ended.values())) < 2
+    """Tell whether no witness has to catch up: what has ended for the backend has ended for the events, and the other way round.
+
+    Of a task that was sent once more under the id of one that has ended, the end is still to come.
+    """
+    ended = {state in ENDS for who, state in task.said.items() if who in ("event", "result")}
+    was_over = any(lane.marks[-1].state in ENDS for lane in task.lanes[:-1])
+    return len(ended) < 2 and (task.state in ENDS or not was_over)
