@@ -146,7 +146,7 @@ class Scope:
         deadline = time.monotonic() + timeout
         while (left := deadline - time.monotonic()) > 0:
             position = self.ledger.position
-            at_rest = all(_at_rest(task) for task in self.tasks(wanted))
+            at_rest = all(_at_rest(task) and not _runs_again(task) for task in self.tasks(wanted))
             if not self.ledger.wait(position, min(QUIET, left)) and at_rest:
                 return
 
@@ -198,10 +198,11 @@ def _pools(app: Celery, count: int) -> dict[str, int]:
 
 
 def _at_rest(task: Task) -> bool:
-    """Tell whether no witness has to catch up: what has ended for the backend has ended for the events, and the other way round.
+    """Tell whether no witness has to catch up: what has ended for the backend has ended for the events, and the other way round."""
+    ended = {who: state in ENDS for who, state in task.said.items() if who in ("event", "result")}
+    return len(set(ended.values())) < 2
 
-    Of a task that was sent once more under the id of one that has ended, the end is still to come.
-    """
-    ended = {state in ENDS for who, state in task.said.items() if who in ("event", "result")}
-    was_over = any(lane.marks[-1].state in ENDS for lane in task.lanes[:-1])
-    return len(ended) < 2 and (task.state in ENDS or not was_over)
+
+def _runs_again(task: Task) -> bool:
+    """Tell whether a task has ended, and was sent once more under the same id: that end is still to come."""
+    return task.state not in ENDS and any(lane.marks[-1].state in ENDS for lane in task.lanes[:-1])

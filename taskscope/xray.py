@@ -101,6 +101,7 @@ class Snapshot:
     others: tuple[Other, ...] = ()
     of: Mapping[str, int] | None = None
     notes: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()  # ids that were asked for, and of which nothing was found
 
     def queue(self, name: str = "celery") -> Queue:
         """Return one queue; a queue that is empty is no key, so it need not be there."""
@@ -172,14 +173,13 @@ def _of_tasks(found: Snapshot, ids: Collection[str]) -> Snapshot:
             queues.append(replace(queue, waiting=len(mine), messages=mine))
     unacked = tuple(taken for taken in found.unacked if taken.message.id in ids)
     seen = {message.id for queue in queues for message in queue.messages} | {taken.message.id for taken in unacked}
-    seen |= {stored.id for stored in found.results}
-    notes = [*found.notes]
+    missing = tuple(dict.fromkeys(name for name in ids if name not in seen | {stored.id for stored in found.results}))
+    notes = found.notes
     if any(queue.waiting > len(queue.messages) for queue in found.queues) or "unacked" in (found.of or {}):
-        notes.append("there are more messages than were looked at")
-    if missing := len(set(ids) - seen):
-        notes.append(f"{missing} of {len(set(ids))} tasks: no message, and no stored result")
+        notes += ("there are more messages than were looked at",)
     of = {kind: number for kind, number in (found.of or {}).items() if kind == "results"}
-    return replace(found, queues=tuple(queues), unacked=unacked, bindings=(), groups=(), others=(), of=of, notes=tuple(notes))
+    only = replace(found, queues=tuple(queues), unacked=unacked, bindings=(), groups=(), others=(), of=of)
+    return replace(only, notes=notes, missing=() if of else missing)
 
 
 def _same_database(one: Place, other: Place) -> bool:
@@ -482,6 +482,8 @@ def _lines(snapshot: Snapshot, ids: bool) -> Iterable[str]:
         yield f'key "{other.name}" ({other.type}): {other.meaning or "not known"}'
     if "other keys" in of:
         yield f"other keys: {_many(of['other keys'], len(snapshot.others))}"
+    if snapshot.missing:
+        yield f"{len(snapshot.missing)} {'task' if len(snapshot.missing) == 1 else 'tasks'}: no message, and no stored result"
     yield from snapshot.notes
 
 
