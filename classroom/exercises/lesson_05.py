@@ -2,7 +2,7 @@
 
 import random
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -13,6 +13,7 @@ from classroom import evidence, lab
 from classroom.errors import ClassroomError
 from classroom.exercises.model import Answer, NotYet, exercise, run
 from classroom.exercises.setting import finished, the_app, worker_as_it_was
+from classroom.stack.supervisor import QUEUES
 
 
 @exercise("05.1")
@@ -36,20 +37,18 @@ def journeys(answer: Answer) -> str:
 
 
 def _eight() -> list[Any]:
-    """Make a value of each of eight types, in random order."""
+    """Make a value of each of eight types, the simple ones first."""
     a, b, c = random.sample(range(2, 1000), 3)
-    values = [
+    return [
         (a, b),
-        {a: (b, c), "name": [(c,)]},
         {a, b},
         datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=a),
         Decimal(a) / 8,
         uuid.uuid4(),
         bytes([128 + a % 128, b % 128]),
         random.choice([None, True, a / 8, str(a)]),
+        {a: (b, c), "name": [(c,)]},
     ]
-    random.shuffle(values)
-    return values
 
 
 def _sent_for_real(value: Any) -> Any:
@@ -93,10 +92,12 @@ def no_key_left(answer: Answer) -> str:
         try:
             with evidence.publishing() as sent:
                 returned = run(answer, [*pairs])
-            _done_by_the_worker(scope, list(sent), [x + y for x, y in pairs])
-            if returned == [None] * len(pairs):
-                raise NotYet("you returned None for each: a receipt that was forgotten, or whose result is ignored, has no answer")
-            if not isinstance(returned, list | tuple) or list(returned) != [x + y for x, y in pairs]:
+            _done_by_the_worker(scope, sent, [x + y for x, y in pairs])
+            if not isinstance(returned, list | tuple):
+                raise NotYet(f"the worker did the sums; return a list of them, not {returned!r}")
+            if None in returned:
+                raise NotYet("you returned None: a receipt that was forgotten, or whose result is ignored, has no answer")
+            if list(returned) != [x + y for x, y in pairs]:
                 raise NotYet(f"the worker did the sums, but you returned {returned!r}, not the {len(pairs)} sums in their order")
             if any(not task.stored for task in scope.tasks(sent)):
                 raise NotYet("the backend has never had these results, so the sums that you returned are not the worker's")
@@ -111,15 +112,17 @@ def no_key_left(answer: Answer) -> str:
     return "the worker did the sums, you have them, and the backend has nothing of yours"
 
 
-def _done_by_the_worker(scope: Any, ids: Sequence[str], sums: Sequence[int]) -> None:
-    """Wait until these tasks have ended, and see that their answers are the sums."""
-    if not ids:
+def _done_by_the_worker(scope: Any, sent: Mapping[str, str], sums: Sequence[int]) -> None:
+    """Wait until the tasks that were sent, each with its queue, have ended, and see that their answers are the sums."""
+    if not sent:
         raise NotYet("no message was sent: the sums have to be the worker's")
+    if elsewhere := set(sent.values()) - set(QUEUES):
+        raise NotYet(f'you sent to the queue "{elsewhere.pop()}", and no worker reads that one')
     try:
-        evidence.wait_until(lambda: all(task.result for task in scope.tasks(ids)), 5, "the tasks are done")
+        evidence.wait_until(lambda: all(task.result for task in scope.tasks(sent)), 5, "the tasks are done")
     except ClassroomError:
-        raise NotYet("not all that you sent was done") from None
-    scope.settle(ids)
-    told = " ".join(task.result for task in scope.tasks(ids))
+        raise NotYet("not all that you sent was done within five seconds") from None
+    scope.settle(sent)
+    told = ", ".join(task.result for task in scope.tasks(sent))
     if missing := [number for number in sums if str(number) not in told]:
         raise NotYet(f"the worker's answers were {told}; it did not compute {missing[0]}")
