@@ -298,10 +298,6 @@ def step_05_results() -> None:
     new = app.AsyncResult(result.id)
     show("result.state, new.state", (result.state, new.state))
     click.echo(scope.xray(result))
-    try:
-        new.get(timeout=1)
-    except CeleryTimeoutError as error:
-        show("new.get(timeout=1)", error)
 
     section("Break it: a None that nobody returned")
     result = add.delay(3, 4)
