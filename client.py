@@ -315,6 +315,7 @@ def step_05_results() -> None:
     section("Break it: one id, two answers")
     first = add.delay(2, 3)
     first.get(timeout=10)
+    click.echo(scope.lanes(first))
     second = add.apply_async((5, 5), task_id=first.id)
     show("second.get(timeout=10)", second.get(timeout=10))
     click.echo(scope.lanes(first))
