@@ -11,6 +11,7 @@ import sys
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -19,13 +20,14 @@ from celery import Celery, chain, chord, group
 from celery.exceptions import ChordError, NotRegistered, TaskRevokedError
 from celery.exceptions import TimeoutError as CeleryTimeoutError
 from celery.result import AsyncResult
+from kombu.exceptions import EncodeError
 
 from classroom import lab
 from classroom.errors import ClassroomError
 from taskscope import Scope
 from tutorial_tasks.arithmetic import add, multiply, total
 from tutorial_tasks.celery_app import app
-from tutorial_tasks.lifecycle import Gate, count_to, fail, flaky, say_nothing, wait_at_gate
+from tutorial_tasks.lifecycle import Gate, count_to, echo, fail, flaky, say_nothing, wait_at_gate
 from tutorial_tasks.shops import stock, wait_for_shops
 
 
@@ -422,6 +424,76 @@ def step_08_chords() -> None:
         show("the record of the body", error)
     show("result.state", result.state)
     show("keys", forget_counter(result))
+
+
+def step_05_results() -> None:
+    """05 · Results: what is kept, for how long, and what becomes of your types."""
+    section("The record")
+    scope = Scope(app)
+    result = add.delay(2, 3)
+    show("result.get(timeout=10)", result.get(timeout=10))
+    click.echo(scope.xray(result))
+    key = app.backend.get_key_for_task(result.id)
+    record = json.loads(app.backend.get(key))
+    show("key", key.decode())
+    show("record", record)
+
+    section("Two receipts, one record")
+    hers = app.AsyncResult(result.id)
+    show("hers.get(timeout=10)", hers.get(timeout=10))
+    show("the same moment", hers.date_done.isoformat() == record["date_done"])
+
+    section("For how long?")
+    show("app.conf.result_expires", app.conf.result_expires)
+    show("hours left", round(app.backend.client.ttl(key) / 3600))
+
+    section("Break it: the day is over")
+    app.backend.expire(key, 0)
+    new = app.AsyncResult(result.id)
+    show("result.state, new.state", (result.state, new.state))
+    click.echo(scope.xray(result))
+
+    section("Break it: a None that nobody returned")
+    result = add.delay(3, 4)
+    result.get(timeout=10)
+    result.forget()
+    show("result.get(timeout=10)", result.get(timeout=10))
+    ignored = say_nothing.delay("hush")
+    real = say_nothing.apply_async(ignore_result=False)
+    three = [result, ignored, real]
+    show("three answers", [each.get(timeout=10) for each in three])
+    show("on record", [each.exists() for each in three])
+    kept = say_nothing.apply_async(("hush",), ignore_result=False)
+    show("kept.get(timeout=10)", kept.get(timeout=10))
+
+    section("Break it: one id, two answers")
+    first = add.delay(2, 3)
+    first.get(timeout=10)
+    click.echo(scope.lanes(first))
+    second = add.apply_async((5, 5), task_id=first.id)
+    show("second.get(timeout=10)", second.get(timeout=10))
+    click.echo(scope.lanes(first))
+    show("on record", app.AsyncResult(first.id).get(timeout=10))
+
+    section("What became of your types")
+    show("echo.delay((1, 2))", echo.delay((1, 2)).get(timeout=10))
+    values = [{1: "one"}, datetime(2026, 1, 31, 8, tzinfo=UTC), Decimal("0.10"), uuid.UUID(int=5), b"\xff"]
+    for value in values:
+        came = echo.delay(value).get(timeout=10)["value"]
+        show(f"{value!r}, the same: {came == value}", came)
+    noted = echo.delay([(1, 2), *values])
+    noted.get(timeout=10)
+    key = app.backend.get_key_for_task(noted.id)
+    show("as it is written down", json.loads(app.backend.get(key))["result"]["value"])
+
+    section("Break it: no word for it")
+    try:
+        echo.apply_async(({1, 2},), task_id="a-set")
+    except EncodeError as error:
+        show("echo.apply_async(({1, 2},))", error)
+    click.echo(scope.lanes(app.AsyncResult("a-set")))
+    came = echo.delay(sorted({1, 2})).get(timeout=10)["value"]
+    show("set(came) == {1, 2}", set(came) == {1, 2})
     scope.close()
 
 
@@ -432,6 +504,7 @@ STEPS: dict[str, Callable[[], None]] = {
     "04": step_04_task_states,
     "07": step_07_chains,
     "08": step_08_chords,
+    "05": step_05_results,
 }
 
 

@@ -1,7 +1,7 @@
-"""Tasks that show what can happen to a task: it fails, tries again, reports progress, waits, or says nothing."""
+"""Tasks that show what can happen to a task: it fails, tries again, reports progress, waits, says nothing, or says what it got."""
 
 import time
-from typing import Any
+from typing import Any, TypedDict
 
 from celery import Task
 
@@ -87,3 +87,16 @@ def wait_at_gate(name: str, timeout: float = 60) -> str:
     """Wait until the gate with this name is open, at most `timeout` seconds, then return the name."""
     Gate(name).wait(timeout)
     return name
+
+
+class Echo(TypedDict):
+    """What `echo` got: a value, and the name of the type that it had when it came to the worker."""
+
+    type: str
+    value: Any
+
+
+@app.task
+def echo(value: Any) -> Echo:
+    """Return the value, and say what type it came as."""
+    return {"type": type(value).__name__, "value": value}
