@@ -87,3 +87,20 @@ def wait_at_gate(name: str, timeout: float = 60) -> str:
     """Wait until the gate with this name is open, at most `timeout` seconds, then return the name."""
     Gate(name).wait(timeout)
     return name
+
+
+@app.task
+def meet(name: str, other: str, timeout: float = 5) -> str:
+    """Wait until `other` is here too, at most `timeout` seconds, then return whom `name` met.
+
+    Each leaves a note for the other and takes the one that was left, so two tasks can meet only
+    while both of them run. Who gives up takes the own note away again.
+    """
+    mine, other_note = f"{key_prefix}note:{name}:{other}", f"{key_prefix}note:{other}:{name}"
+    redis = app.backend.client
+    # The note of a task that is killed goes by itself.
+    redis.pipeline().rpush(mine, "here").pexpire(mine, int(timeout * 1000) + 1000).execute()
+    if redis.blpop([other_note], timeout):
+        return f"{name} met {other}"
+    redis.delete(mine)
+    return f"{name} met nobody"
