@@ -96,11 +96,12 @@ def meet(name: str, other: str, timeout: float = 5) -> str:
     Each leaves a note for the other and takes the one that was left, so two tasks can meet only
     while both of them run. Who gives up takes the own note away again.
     """
-    mine, other_note = f"{key_prefix}note:{name}:{other}", f"{key_prefix}note:{other}:{name}"
+    mine = f"{key_prefix}note:{name}:{other}"
+    theirs = f"{key_prefix}note:{other}:{name}"
     redis = app.backend.client
-    # The note of a task that is killed goes by itself.
-    redis.pipeline().rpush(mine, "here").pexpire(mine, int(timeout * 1000) + 1000).execute()
-    if redis.blpop([other_note], timeout):
+    redis.rpush(mine, "I am here")
+    redis.expire(mine, int(timeout) + 1)  # the note of a task that is killed goes by itself
+    if redis.blpop([theirs], max(timeout, 0.01)):  # 0 would mean for ever
         return f"{name} met {other}"
     redis.delete(mine)
     return f"{name} met nobody"
