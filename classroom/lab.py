@@ -14,13 +14,14 @@ from typing import Any
 import psutil
 
 from classroom import connections, doctor, evidence, hints
+from classroom import progress as exercises_passed
 from classroom.errors import ClassroomError
 from classroom.predictions import predict
 from classroom.stack import client
 from classroom.stack.place import ROOT, Stack, fingerprint
 from classroom.stack.supervisor import CONCURRENCY, NODE, QUEUES
 
-__all__ = ["broker", "connect", "examine", "predict", "unacknowledged", "waiting", "worker"]
+__all__ = ["broker", "connect", "examine", "predict", "progress", "unacknowledged", "waiting", "worker"]
 
 _FINISH_WITHIN = 5.0  # seconds
 
@@ -52,6 +53,11 @@ def examine() -> None:
     """Print the doctor's report."""
     for finding in doctor.examine():
         print(finding)
+
+
+def progress() -> None:
+    """Print which exercises were passed in this checkout."""
+    print(exercises_passed.summary())
 
 
 def waiting(queue: str = "celery") -> list[dict[str, Any]]:

@@ -84,10 +84,10 @@ def _all_sent(sent: dict[str, str], returned: Any) -> None:
 def _all_done(sent: dict[str, str]) -> None:
     try:
         for task_id in sent:
-            finished(task_id, timeout=5)
+            finished(task_id, timeout=_PATIENCE + 1)
     except ClassroomError:
         lab.worker.stop()  # what it holds for later goes back into its queue, where it can be thrown away
-        raise NotYet("one of the three was not done seconds after your function came back: send them to be run now, where the worker looks") from None
+        raise NotYet("your function came back, and one of the three is still not done: send them to be run now, where the worker looks") from None
 
 
 def _at_the_same_time(tasks: "list[Task]") -> str:
