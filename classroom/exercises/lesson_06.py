@@ -2,22 +2,22 @@
 
 import random
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import pairwise
+from typing import Any
 
 from celery import group
 from celery.canvas import Signature
 from celery.result import ResultBase
+from celery.signals import before_task_publish
 
 from classroom import evidence, lab
 from classroom.errors import ClassroomError
 from classroom.exercises.model import Answer, NotYet, exercise, run
-from classroom.exercises.setting import finished, the_app, worker_as_it_was
-
-if TYPE_CHECKING:
-    from taskscope.model import Task
+from classroom.exercises.setting import finished, worker_as_it_was
 
 _PATIENCE = 2.0  # seconds for which one of a pair waits for the other: enough to start it, and short where it never comes
 _HEAD_START = 0.5  # seconds for which a group is still running when the learner's function gets it
@@ -26,34 +26,55 @@ _HEAD_START = 0.5  # seconds for which a group is still running when the learner
 @exercise("06.1")
 def three_at_once(answer: Answer) -> str:
     """Two of the calls meet, which they can only while both run; all three messages carry one group id."""
-    from taskscope import Scope  # not above: its pictures would be loaded by every lesson
-
     calls, answers = _three_calls()
     with worker_as_it_was():
         lab.worker.start()
-        scope = Scope(the_app())
-        try:
-            with evidence.publishing() as sent:
-                returned = run(answer, list(calls))
-            _all_sent(sent, returned)
-            _all_done(sent)
-            scope.settle(sent)
-            tasks = scope.tasks(sent)
-        finally:
-            scope.close()
-    if sorted((task.name, task.args) for task in tasks) != sorted((call.task, repr(call.args)) for call in calls):
-        raise NotYet(f"the messages say {', '.join(map(_label, tasks))}; send the three calls that you got, as they are")
-    together = _at_the_same_time(tasks)
-    groups = {task.group for task in tasks}
-    if groups == {""}:
+        with _posting() as letters:
+            returned = run(answer, list(calls))
+        _all_sent(letters, calls, returned)
+        kept = _all_done(letters)
+    _met(letters, kept)
+    groups = {letter.group for letter in letters}
+    if groups == {None}:
         raise NotYet("they ran at the same time, but each for itself: no message carries a group id")
     if len(groups) > 1:
         raise NotYet(f"the three messages carry {len(groups)} group ids, not one")
     if isinstance(returned, ResultBase):
-        raise NotYet("one group, and its members ran at the same time; now return the answers, not the receipt")
+        raise NotYet("one group, and two of its members met; now return the answers, not the receipt")
     if not isinstance(returned, list | tuple) or list(returned) != answers:
         raise NotYet(f"you returned {returned!r}, not the three answers in the order of the list")
-    return f"three messages with one group id, and {together} ran at the same time"
+    return "three messages with one group id, and two of them met: they ran at the same time"
+
+
+@dataclass(frozen=True)
+class _Letter:
+    """What a message said when it was about to be sent, and when that was."""
+
+    id: str
+    call: str
+    group: str | None
+    eta: str | None
+    at: float
+
+
+@contextmanager
+def _posting() -> Iterator[list[_Letter]]:
+    """Collect what Celery, in this process, sends inside the `with` block, in that order."""
+    letters: list[_Letter] = []
+
+    def note(headers: dict[str, Any], **_: Any) -> None:
+        call = _short(headers["task"]) + headers["argsrepr"]
+        letters.append(_Letter(headers["id"], call, headers["group"], headers["eta"], time.time()))
+
+    before_task_publish.connect(note)
+    try:
+        yield letters
+    finally:
+        before_task_publish.disconnect(note)
+
+
+def _short(name: str) -> str:
+    return name.rpartition(".")[2]
 
 
 def _three_calls() -> tuple[list[Signature], list[Any]]:
@@ -72,46 +93,41 @@ def _three_calls() -> tuple[list[Signature], list[Any]]:
     return [call for call, _ in pairs], [value for _, value in pairs]
 
 
-def _all_sent(sent: dict[str, str], returned: Any) -> None:
-    if not sent and isinstance(returned, Signature):
+def _all_sent(letters: list[_Letter], calls: list[Signature], returned: Any) -> None:
+    if not letters and isinstance(returned, Signature):
         raise NotYet("you returned a signature, a call that nobody has sent; it has an apply_async, as a task has")
-    if not sent:
+    if not letters:
         raise NotYet("no message was sent: whatever ran, it was not the worker who did it")
-    if len(sent) != 3:
-        raise NotYet(f"your function sent {len(sent)} messages, not three: one for each call, before it asks for any answer")
-
-
-def _all_done(sent: dict[str, str]) -> None:
-    try:
-        for task_id in sent:
-            finished(task_id, timeout=_PATIENCE + 1)
-    except ClassroomError:
+    if any(letter.eta for letter in letters):
         lab.worker.stop()  # what it holds for later goes back into its queue, where it can be thrown away
-        raise NotYet("your function came back, and one of the three is still not done: send them to be run now, where the worker looks") from None
-
-
-def _at_the_same_time(tasks: "list[Task]") -> str:
-    """Tell which two tasks ran at the same time, from when the worker said that they began and ended."""
-    runs = sorted(
-        (span.begin, span.end, task) for task in tasks for lane in task.lanes for span in lane.spans if span.kind == "running" and span.end
-    )
-    for i, (_, end, task) in enumerate(runs):
-        for begin, _, other in runs[i + 1 :]:
-            if begin < end and "met nobody" not in task.result + other.result:
-                return f"{_label(task)} and {_label(other)}"
-    first, second = runs[0][2], runs[1][2]
-    if second.lanes[0].marks[0].at > runs[0][1]:
+        raise NotYet("your messages say that they are for later; send them without a countdown or an eta")
+    if len(letters) != 3:
         raise NotYet(
-            f"one after the other: {_label(second)} was sent when {_label(first)} had ended. "
-            "Where does your function wait? Send all three first, then ask"
+            f"your function sent {len(letters)} of its messages itself, not three: one for each call, before it asks for an answer"
         )
-    raise NotYet("no two of them ran at the same time, though all were sent; has the worker two free processes?")
+    said = [letter.call for letter in letters]
+    if sorted(said) != sorted(_short(call.task) + repr(call.args) for call in calls):
+        raise NotYet(f"the messages say {', '.join(said)}; send the three calls that you got, as they are")
 
 
-def _label(task: "Task") -> str:
-    from taskscope.words import label
+def _all_done(letters: list[_Letter]) -> dict[str, dict[str, Any]]:
+    try:
+        return {letter.id: finished(letter.id, timeout=_PATIENCE + 1) for letter in letters}
+    except ClassroomError:
+        raise NotYet("your function came back, and one of the three is still not done: does the worker read the queue?") from None
 
-    return label(task)
+
+def _met(letters: list[_Letter], kept: dict[str, dict[str, Any]]) -> None:
+    """Make sure that the two met; where they did not, tell why, from when each was sent and when each was done."""
+    if not any("met nobody" in str(record["result"]) for record in kept.values()):
+        return
+    for first, second in pairwise(letters):
+        if second.at > evidence.moment(kept[first.id]["date_done"]):
+            raise NotYet(
+                f"one after the other: {second.call} was sent only when {first.call} was done. "
+                "Where does your function wait? Send all three first, then ask"
+            )
+    raise NotYet("all three were sent, and yet no two of them ran at the same time: has the worker two free processes?")
 
 
 @exercise("06.2")
@@ -127,7 +143,9 @@ def who_failed(answer: Answer) -> str:
     if any(not isinstance(one, str) for one in failed):
         raise NotYet(f"{failed[0]!r} is not an id: each member has one, as member.id")
     if answers == [value for value in rolled.answers if value != rolled.last] and failed == rolled.failed:
-        raise NotYet(f"one member was still running when you looked, so its answer, {rolled.last!r}, is missing: wait for all of them first")
+        raise NotYet(
+            f"one member was still running when you looked, so its answer, {rolled.last!r}, is missing: wait for all of them first"
+        )
     if answers != rolled.answers and answers == [value for value in rolled.answers if value]:
         raise NotYet("an answer is missing: 0 is an answer too, ask the member whether it was successful")
     if answers != rolled.answers:
