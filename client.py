@@ -15,7 +15,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import click
-from celery import Celery
+from celery import Celery, group
 from celery.exceptions import NotRegistered, TaskRevokedError
 from celery.exceptions import TimeoutError as CeleryTimeoutError
 
@@ -24,7 +24,7 @@ from classroom.errors import ClassroomError
 from taskscope import Scope
 from tutorial_tasks.arithmetic import add, multiply
 from tutorial_tasks.celery_app import app
-from tutorial_tasks.lifecycle import Gate, count_to, fail, flaky, say_nothing, wait_at_gate
+from tutorial_tasks.lifecycle import Gate, count_to, fail, flaky, meet, say_nothing, wait_at_gate
 
 
 def section(heading: str) -> None:
@@ -270,11 +270,81 @@ def step_04_task_states() -> None:
     scope.close()
 
 
+def step_06_groups() -> None:
+    """06 · Groups: many at once."""
+    section("A call that you keep")
+    scope = Scope(app)
+    call = add.s(2, 3)
+    show("add.s(2, 3)", call)
+    click.echo(scope.graph(call))
+    first, second = call.delay(), call.delay()
+    show("sent twice", (first.get(timeout=10), second.get(timeout=10), first.id == second.id))
+
+    section("Many in one hand")
+    plan = scope.graph(group(add.s(n, n) for n in range(3)))
+    click.echo(plan)
+    lab.worker.stop()
+    result = plan.apply_async()
+    headers = [message["headers"] for message in lab.waiting()]
+    show("messages", [h["argsrepr"] for h in headers])
+    show("its group, its place", [(h["group"] == result.id, h["group_index"]) for h in headers])
+    lab.worker.start()
+    show("result.get(timeout=10)", result.get(timeout=10))
+    click.echo(plan)
+
+    section("How many are done?")
+    gate = Gate("lesson 06")
+    gate.close()
+    slow = wait_at_gate.s("lesson 06", 500)
+    result = group(slow, add.s(1, 1), add.s(2, 2)).apply_async()
+    show("two members", (result[1].get(timeout=10), result[2].get(timeout=10)))
+    show("done, ready", (f"{result.completed_count()} of {len(result)}", result.ready()))
+    gate.open()
+    show("result.get(timeout=10)", result.get(timeout=10))
+
+    section("Really at once?")
+    result = group(meet.s("Ada", "Grace"), meet.s("Grace", "Ada")).apply_async()
+    show("two that wait for each other", result.get(timeout=10))
+    click.echo(scope.lanes(result, by="slot"))
+
+    section("Break it: ask in between")
+    results = []
+    for call in [meet.s("Ada", "Grace", 0.2), meet.s("Grace", "Ada", 0.2)]:
+        one = call.delay()
+        one.get(timeout=10)
+        results.append(one)
+    show("one after the other", [one.get(timeout=10) for one in results])
+    click.echo(scope.lanes(*results, by="slot"))
+
+    section("Break it: one of them fails")
+    plan = scope.graph(group([add.s(2, 2), fail.s("out of paper"), add.s(3, 3)]))
+    result = plan.apply_async()
+    try:
+        result.get(timeout=10)
+    except ValueError as error:
+        show("result.get(timeout=10)", error)
+    show("propagate=False", result.get(timeout=10, propagate=False))
+    click.echo(plan)
+    show("ready, successful, completed_count", (result.ready(), result.successful(), result.completed_count()))
+
+    section("Break it: only the id is left")
+    show("restored", app.GroupResult.restore(result.id))
+    result.save()
+    show("restored, once saved", app.GroupResult.restore(result.id).get(timeout=10, propagate=False))
+    result.forget()
+    again = app.GroupResult.restore(result.id)
+    show("restored, once forgotten", [member.state for member in again])
+    again.delete()
+    show("restored, once deleted", app.GroupResult.restore(result.id))
+    scope.close()
+
+
 STEPS: dict[str, Callable[[], None]] = {
     "01": step_01_delay,
     "02": step_02_apply_async,
     "03": step_03_send_task,
     "04": step_04_task_states,
+    "06": step_06_groups,
 }
 
 
