@@ -27,7 +27,7 @@ from classroom.errors import ClassroomError
 from taskscope import Scope
 from tutorial_tasks.arithmetic import add, multiply, total
 from tutorial_tasks.celery_app import app
-from tutorial_tasks.lifecycle import Gate, count_to, echo, fail, flaky, say_nothing, wait_at_gate
+from tutorial_tasks.lifecycle import Gate, count_to, echo, fail, flaky, meet, say_nothing, wait_at_gate
 from tutorial_tasks.shops import stock, wait_for_shops
 
 
@@ -383,6 +383,57 @@ def step_08_chords() -> None:
 
     section("Break it: a shop that is not there")
     result = chord([stock.s("east").set(queue="east"), stock.s("sauth"), stock.s("west")], total.s()).apply_async()
+
+
+def step_06_groups() -> None:
+    """06 · Groups: many at once."""
+    section("A call that you keep")
+    scope = Scope(app)
+    call = add.s(2, 3)
+    show("add.s(2, 3)", call)
+    click.echo(scope.graph(call))
+    first, second = call.delay(), call.delay()
+    show("sent twice", (first.get(timeout=10), second.get(timeout=10), first.id == second.id))
+
+    section("Many in one hand")
+    plan = scope.graph(group(add.s(n, n) for n in range(3)))
+    click.echo(plan)
+    lab.worker.stop()
+    result = plan.apply_async()
+    headers = [message["headers"] for message in lab.waiting()]
+    show("messages", [h["argsrepr"] for h in headers])
+    show("its group, its place", [(h["group"] == result.id, h["group_index"]) for h in headers])
+    lab.worker.start()
+    show("result.get(timeout=10)", result.get(timeout=10))
+    click.echo(plan)
+
+    section("How many are done?")
+    gate = Gate("lesson 06")
+    gate.close()
+    slow = wait_at_gate.s("lesson 06", 500)
+    result = group(slow, add.s(1, 1), add.s(2, 2)).apply_async()
+    show("two members", (result[1].get(timeout=10), result[2].get(timeout=10)))
+    show("done, ready", (f"{result.completed_count()} of {len(result)}", result.ready()))
+    gate.open()
+    show("result.get(timeout=10)", result.get(timeout=10))
+
+    section("Really at once?")
+    result = group(meet.s("Ada", "Grace"), meet.s("Grace", "Ada")).apply_async()
+    show("two that wait for each other", result.get(timeout=10))
+    click.echo(scope.lanes(result, by="slot"))
+
+    section("Break it: ask in between")
+    results = []
+    for call in [meet.s("Ada", "Grace", 0.2), meet.s("Grace", "Ada", 0.2)]:
+        one = call.delay()
+        one.get(timeout=10)
+        results.append(one)
+    show("one after the other", [one.get(timeout=10) for one in results])
+    click.echo(scope.lanes(*results, by="slot"))
+
+    section("Break it: one of them fails")
+    plan = scope.graph(group([add.s(2, 2), fail.s("out of paper"), add.s(3, 3)]))
+    result = plan.apply_async()
     try:
         result.get(timeout=10)
     except ValueError as error:
@@ -494,6 +545,19 @@ def step_05_results() -> None:
     click.echo(scope.lanes(app.AsyncResult("a-set")))
     came = echo.delay(sorted({1, 2})).get(timeout=10)["value"]
     show("set(came) == {1, 2}", set(came) == {1, 2})
+    show("propagate=False", result.get(timeout=10, propagate=False))
+    click.echo(plan)
+    show("ready, successful, completed_count", (result.ready(), result.successful(), result.completed_count()))
+
+    section("Break it: only the id is left")
+    show("restored", app.GroupResult.restore(result.id))
+    result.save()
+    show("restored, once saved", app.GroupResult.restore(result.id).get(timeout=10, propagate=False))
+    result.forget()
+    again = app.GroupResult.restore(result.id)
+    show("restored, once forgotten", [member.state for member in again])
+    again.delete()
+    show("restored, once deleted", app.GroupResult.restore(result.id))
     scope.close()
 
 
@@ -505,6 +569,7 @@ STEPS: dict[str, Callable[[], None]] = {
     "07": step_07_chains,
     "08": step_08_chords,
     "05": step_05_results,
+    "06": step_06_groups,
 }
 
 

@@ -3,12 +3,12 @@
 import os
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from celery import Celery
 from celery.canvas import Signature
-from celery.result import ResultBase
+from celery.result import ResultBase, ResultSet
 
 from taskscope import canvas, xray
 from taskscope.errors import ScopeError
@@ -188,7 +188,19 @@ class Scope:
 def _ids(results: Sequence[ResultBase]) -> list[str] | None:
     if not results:
         return None
-    return list(dict.fromkeys(name for result in results for name in reversed(result.as_list())))
+    return list(dict.fromkeys(name for result in results for name in _names(result)))
+
+
+def _names(result: ResultBase) -> Iterator[str]:
+    """Give the ids behind a result, in the order in which they run: those before it, then its members, or its own."""
+    # Not `as_list()`: a group has none, and that of a chord's result asks its group for one.
+    if result.parent is not None:
+        yield from _names(result.parent)
+    if isinstance(result, ResultSet):
+        for member in result.results:
+            yield from _names(member)
+    else:
+        yield result.id
 
 
 def _pools(app: Celery, count: int) -> dict[str, int]:

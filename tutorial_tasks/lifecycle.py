@@ -89,6 +89,7 @@ def wait_at_gate(name: str, timeout: float = 60) -> str:
     return name
 
 
+<<<<<<< HEAD
 class Echo(TypedDict):
     """What `echo` got: a value, and the name of the type that it had when it came to the worker."""
 
@@ -100,3 +101,21 @@ class Echo(TypedDict):
 def echo(value: Any) -> Echo:
     """Return the value, and say what type it came as."""
     return {"type": type(value).__name__, "value": value}
+=======
+@app.task
+def meet(name: str, other: str, timeout: float = 5) -> str:
+    """Wait until `other` is here too, at most `timeout` seconds, then return whom `name` met.
+
+    Each leaves a note for the other and takes the one that was left, so two tasks can meet only
+    while both of them run. Who gives up takes the own note away again.
+    """
+    mine = f"{key_prefix}note:{name}:{other}"
+    theirs = f"{key_prefix}note:{other}:{name}"
+    redis = app.backend.client
+    redis.rpush(mine, "I am here")
+    redis.expire(mine, int(timeout) + 1)  # the note of a task that is killed goes by itself
+    if redis.blpop([theirs], max(timeout, 0.01)):  # 0 would mean for ever
+        return f"{name} met {other}"
+    redis.delete(mine)
+    return f"{name} met nobody"
+>>>>>>> w-06

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from celery import Celery, chord
+from celery import Celery, chord, group
 
 from classroom import evidence, lab
 from taskscope import Scope
@@ -53,6 +53,19 @@ def test_a_scope_begins_when_it_is_made_and_shows_the_tasks_that_are_asked_for(a
     scope.settle()
     assert len(scope.tasks()) == 3, "the other one goes on"
     assert len(later.tasks()) == 1, "what was seen stays, and nothing comes to it"
+
+
+def test_the_tasks_behind_the_result_of_a_group_or_a_chord_are_shown_in_the_order_in_which_they_run(scope: Scope) -> None:
+    members = group(add.s(1, 1), add.s(2, 2)).apply_async()
+    last = chord([add.s(3, 3), add.s(4, 4)], total.s()).apply_async()
+    assert (members.get(timeout=10), last.get(timeout=10)) == ([2, 4], 14)
+    assert [line.partition(":")[0] for line in repr(scope.lanes(last, members)).splitlines()] == [
+        "add(3, 3)",
+        "add(4, 4)",
+        "total([6, 8])",
+        "add(1, 1)",
+        "add(2, 2)",
+    ]
 
 
 def test_an_id_of_which_nobody_has_heard_is_told_as_such(app: Celery, scope: Scope) -> None:
