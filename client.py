@@ -274,209 +274,6 @@ def step_04_task_states() -> None:
     scope.close()
 
 
-def step_07_chains() -> None:
-    """07 · Chains: one after the other."""
-    section("Wait for each")
-    goods = add.delay(2, 3).get(timeout=10)
-    show("multiply.delay(goods, 10)", multiply.delay(goods, 10).get(timeout=10))
-
-    section("Say it all at once")
-    scope = Scope(app)
-    plan = scope.graph(chain(add.s(2, 3), multiply.s(10), add.s(1)))
-    click.echo(plan)
-    result = plan.apply_async()
-    show("result.get(timeout=10)", result.get(timeout=10))
-    click.echo(scope.lanes(result))
-    show("the same with bars", add.s(2, 3) | multiply.s(10) | add.s(1))
-
-    section("The way back")
-    steps = [result.parent.parent, result.parent, result]
-    show("the answers", [step.get(timeout=10) for step in steps])
-    show("before the first", result.parent.parent.parent)
-
-    section("One letter, and what is in it")
-    lab.worker.stop()
-    plan = scope.graph(add.s(2, 3) | multiply.s(10).set(queue="elsewhere") | add.s(1))
-    result = plan.apply_async()
-    show("waiting", len(lab.waiting()))
-    args, _kwargs, what_follows = json.loads(base64.b64decode(lab.waiting()[-1]["body"]))
-    show("the first letter", (args, [(call["task"], call["args"]) for call in what_follows["chain"]]))
-    lab.worker.start()
-    first = result.parent.parent
-    show("first.get(timeout=10)", first.get(timeout=10))
-    message = lab.waiting("elsewhere")[-1]
-    args, _kwargs, what_follows = json.loads(base64.b64decode(message["body"]))
-    show("the second letter", (args, [(call["task"], call["args"]) for call in what_follows["chain"]]))
-    show("sent by the first step", message["headers"]["parent_id"] == first.id)
-    click.echo(plan)
-    app.control.add_consumer("elsewhere")
-    show("result.get(timeout=10)", result.get(timeout=10))
-    app.control.cancel_consumer("elsewhere")
-
-    section("Break it: .s where .si was meant")
-    plan = scope.graph(add.s(2, 3) | add.s(10, 10))
-    result = plan.apply_async()
-    try:
-        result.get(timeout=10)
-    except TypeError as error:
-        show("result.get(timeout=10)", error)
-    click.echo(plan)
-    show("where", result.parent.traceback.splitlines()[-2].strip())
-    result = (add.s(2, 3) | add.si(10, 10)).apply_async()
-    show("with .si", (result.parent.get(timeout=10), result.get(timeout=10)))
-
-    section("Break it: a step that fails")
-    result = (add.s(2, 3) | fail.si("out of paper") | multiply.s(10) | add.s(1)).apply_async()
-
-
-def step_08_chords() -> None:
-    """08 · Chords: wait for all, then go on."""
-    store = app.backend.client
-
-    def counter(result: AsyncResult) -> tuple[int, int]:
-        """Read how many of a chord's header have been counted, and how many there have to be."""
-        key = app.backend.get_key_for_group(result.parent.id).decode()
-        return store.zcard(f"{key}.j"), int(store.get(f"{key}.s") or 0)
-
-    def forget_counter(result: AsyncResult) -> int:
-        """Throw away what was counted, and return how many keys that were."""
-        key = app.backend.get_key_for_group(result.parent.id).decode()
-        return int(store.delete(f"{key}.s", f"{key}.j", f"{key}.d"))
-
-    section("Break it: a task that waits")
-    scope = Scope(app)
-    result = wait_for_shops.delay(["east", "south", "west"])
-    try:
-        result.get(timeout=10)
-    except RuntimeError as error:
-        show("result.get(timeout=10)", str(error).splitlines()[0])
-    show("the shops were asked", [asked.get(timeout=10) for asked in result.children])
-
-    section("Nobody waits")
-    shops = [stock.s("east").set(queue="east"), stock.s("south"), stock.s("west")]
-    plan = scope.graph(chord(shops, total.s()))
-    click.echo(plan)
-    result = plan.apply_async()
-    east, south, west = result.parent.results
-    show("two have answered", (south.get(timeout=10), west.get(timeout=10)))
-    click.echo(plan)
-
-    section("The counter")
-    show("counted, of", counter(result))
-    inspect = app.control.inspect(limit=1)
-    show("in the queue, in reserve, at work", (lab.waiting(), inspect.reserved(), inspect.active()))
-    args, _, what_follows = json.loads(base64.b64decode(lab.waiting("east")[-1]["body"]))
-    show("in the message for the east", (args, what_follows["chord"]["task"]))
-
-    section("The last one sends it")
-    app.control.add_consumer("east")
-    show("result.get(timeout=10)", result.get(timeout=10))
-    app.control.cancel_consumer("east", reply=True, limit=1)
-    click.echo(plan)
-    show("sent by the last one", app.backend.get_task_meta(result.id)["parent_id"] == east.id)
-    show("result.args", result.args)
-    show("counted, of", counter(result))
-
-    section("A group with a bar")
-    line = group(stock.s("east"), stock.s("west")) | total.s()
-    show(type(line).__name__, line.delay().get(timeout=10))
-
-    section("Break it: a shop that is not there")
-    result = chord([stock.s("east").set(queue="east"), stock.s("sauth"), stock.s("west")], total.s()).apply_async()
-
-
-def step_06_groups() -> None:
-    """06 · Groups: many at once."""
-    section("A call that you keep")
-    scope = Scope(app)
-    call = add.s(2, 3)
-    show("add.s(2, 3)", call)
-    click.echo(scope.graph(call))
-    first, second = call.delay(), call.delay()
-    show("sent twice", (first.get(timeout=10), second.get(timeout=10), first.id == second.id))
-
-    section("Many in one hand")
-    plan = scope.graph(group(add.s(n, n) for n in range(3)))
-    click.echo(plan)
-    lab.worker.stop()
-    result = plan.apply_async()
-    headers = [message["headers"] for message in lab.waiting()]
-    show("messages", [h["argsrepr"] for h in headers])
-    show("its group, its place", [(h["group"] == result.id, h["group_index"]) for h in headers])
-    lab.worker.start()
-    show("result.get(timeout=10)", result.get(timeout=10))
-    click.echo(plan)
-
-    section("How many are done?")
-    gate = Gate("lesson 06")
-    gate.close()
-    slow = wait_at_gate.s("lesson 06", 500)
-    result = group(slow, add.s(1, 1), add.s(2, 2)).apply_async()
-    show("two members", (result[1].get(timeout=10), result[2].get(timeout=10)))
-    show("done, ready", (f"{result.completed_count()} of {len(result)}", result.ready()))
-    gate.open()
-    show("result.get(timeout=10)", result.get(timeout=10))
-
-    section("Really at once?")
-    result = group(meet.s("Ada", "Grace"), meet.s("Grace", "Ada")).apply_async()
-    show("two that wait for each other", result.get(timeout=10))
-    click.echo(scope.lanes(result, by="slot"))
-
-    section("Break it: ask in between")
-    results = []
-    for call in [meet.s("Ada", "Grace", 0.2), meet.s("Grace", "Ada", 0.2)]:
-        one = call.delay()
-        one.get(timeout=10)
-        results.append(one)
-    show("one after the other", [one.get(timeout=10) for one in results])
-    click.echo(scope.lanes(*results, by="slot"))
-
-    section("Break it: one of them fails")
-    plan = scope.graph(group([add.s(2, 2), fail.s("out of paper"), add.s(3, 3)]))
-    result = plan.apply_async()
-    try:
-        result.get(timeout=10)
-    except ValueError as error:
-        show("result.get(timeout=10)", error)
-    steps = [result.parent.parent.parent, result.parent.parent, result.parent, result]
-    show("answers", [step.get(timeout=10, propagate=False) for step in steps])
-    show("states", [step.state for step in steps])
-    click.echo(scope.witnesses(result))
-    show("who did the work", [step.worker for step in steps])
-
-    section("Not a chain: link")
-    result = add.apply_async((2, 3), link=multiply.s(10))
-    show("result.get(timeout=10)", result.get(timeout=10))
-    show("the children", [child.get(timeout=10) for child in result.children])
-    show("result.state", result.state)
-    app.control.add_consumer("east")
-    show("east", result.parent.results[0].get(timeout=10))
-    app.control.cancel_consumer("east", reply=True, limit=1)
-    try:
-        app.AsyncResult(result.id).get(timeout=10)
-    except ChordError as error:
-        show("the record of the body", error)
-    show("keys", forget_counter(result))
-
-    section("Break it: a name that nobody knows")
-    unknown = app.signature("tutorial_tasks.shops.stok", ("east",))
-    result = chord([unknown, stock.s("south"), stock.s("west")], total.s()).apply_async()
-    try:
-        result.get(timeout=10)
-    except NotRegistered as error:
-        show("result.get(timeout=10)", error)
-    show("the others", [one.get(timeout=10) for one in result.parent.results[1:]])
-    show("result.parent.ready()", result.parent.ready())
-    scope.settle()
-    show("counted, of", counter(result))
-    try:
-        app.AsyncResult(result.id).get(timeout=1)
-    except CeleryTimeoutError as error:
-        show("the record of the body", error)
-    show("result.state", result.state)
-    show("keys", forget_counter(result))
-
-
 def step_05_results() -> None:
     """05 · Results: what is kept, for how long, and what becomes of your types."""
     section("The record")
@@ -545,6 +342,62 @@ def step_05_results() -> None:
     click.echo(scope.lanes(app.AsyncResult("a-set")))
     came = echo.delay(sorted({1, 2})).get(timeout=10)["value"]
     show("set(came) == {1, 2}", set(came) == {1, 2})
+    scope.close()
+
+
+def step_06_groups() -> None:
+    """06 · Groups: many at once."""
+    section("A call that you keep")
+    scope = Scope(app)
+    call = add.s(2, 3)
+    show("add.s(2, 3)", call)
+    click.echo(scope.graph(call))
+    first, second = call.delay(), call.delay()
+    show("sent twice", (first.get(timeout=10), second.get(timeout=10), first.id == second.id))
+
+    section("Many in one hand")
+    plan = scope.graph(group(add.s(n, n) for n in range(3)))
+    click.echo(plan)
+    lab.worker.stop()
+    result = plan.apply_async()
+    headers = [message["headers"] for message in lab.waiting()]
+    show("messages", [h["argsrepr"] for h in headers])
+    show("its group, its place", [(h["group"] == result.id, h["group_index"]) for h in headers])
+    lab.worker.start()
+    show("result.get(timeout=10)", result.get(timeout=10))
+    click.echo(plan)
+
+    section("How many are done?")
+    gate = Gate("lesson 06")
+    gate.close()
+    slow = wait_at_gate.s("lesson 06", 500)
+    result = group(slow, add.s(1, 1), add.s(2, 2)).apply_async()
+    show("two members", (result[1].get(timeout=10), result[2].get(timeout=10)))
+    show("done, ready", (f"{result.completed_count()} of {len(result)}", result.ready()))
+    gate.open()
+    show("result.get(timeout=10)", result.get(timeout=10))
+
+    section("Really at once?")
+    result = group(meet.s("Ada", "Grace"), meet.s("Grace", "Ada")).apply_async()
+    show("two that wait for each other", result.get(timeout=10))
+    click.echo(scope.lanes(result, by="slot"))
+
+    section("Break it: ask in between")
+    results = []
+    for call in [meet.s("Ada", "Grace", 0.2), meet.s("Grace", "Ada", 0.2)]:
+        one = call.delay()
+        one.get(timeout=10)
+        results.append(one)
+    show("one after the other", [one.get(timeout=10) for one in results])
+    click.echo(scope.lanes(*results, by="slot"))
+
+    section("Break it: one of them fails")
+    plan = scope.graph(group([add.s(2, 2), fail.s("out of paper"), add.s(3, 3)]))
+    result = plan.apply_async()
+    try:
+        result.get(timeout=10)
+    except ValueError as error:
+        show("result.get(timeout=10)", error)
     show("propagate=False", result.get(timeout=10, propagate=False))
     click.echo(plan)
     show("ready, successful, completed_count", (result.ready(), result.successful(), result.completed_count()))
@@ -561,15 +414,173 @@ def step_05_results() -> None:
     scope.close()
 
 
+def step_07_chains() -> None:
+    """07 · Chains: one after the other."""
+    section("Wait for each")
+    goods = add.delay(2, 3).get(timeout=10)
+    show("multiply.delay(goods, 10)", multiply.delay(goods, 10).get(timeout=10))
+
+    section("Say it all at once")
+    scope = Scope(app)
+    plan = scope.graph(chain(add.s(2, 3), multiply.s(10), add.s(1)))
+    click.echo(plan)
+    result = plan.apply_async()
+    show("result.get(timeout=10)", result.get(timeout=10))
+    click.echo(scope.lanes(result))
+    show("the same with bars", add.s(2, 3) | multiply.s(10) | add.s(1))
+
+    section("The way back")
+    steps = [result.parent.parent, result.parent, result]
+    show("the answers", [step.get(timeout=10) for step in steps])
+    show("before the first", result.parent.parent.parent)
+
+    section("One letter, and what is in it")
+    lab.worker.stop()
+    plan = scope.graph(add.s(2, 3) | multiply.s(10).set(queue="elsewhere") | add.s(1))
+    result = plan.apply_async()
+    show("waiting", len(lab.waiting()))
+    args, _kwargs, what_follows = json.loads(base64.b64decode(lab.waiting()[-1]["body"]))
+    show("the first letter", (args, [(call["task"], call["args"]) for call in what_follows["chain"]]))
+    lab.worker.start()
+    first = result.parent.parent
+    show("first.get(timeout=10)", first.get(timeout=10))
+    message = lab.waiting("elsewhere")[-1]
+    args, _kwargs, what_follows = json.loads(base64.b64decode(message["body"]))
+    show("the second letter", (args, [(call["task"], call["args"]) for call in what_follows["chain"]]))
+    show("sent by the first step", message["headers"]["parent_id"] == first.id)
+    click.echo(plan)
+    app.control.add_consumer("elsewhere")
+    show("result.get(timeout=10)", result.get(timeout=10))
+    app.control.cancel_consumer("elsewhere")
+
+    section("Break it: .s where .si was meant")
+    plan = scope.graph(add.s(2, 3) | add.s(10, 10))
+    result = plan.apply_async()
+    try:
+        result.get(timeout=10)
+    except TypeError as error:
+        show("result.get(timeout=10)", error)
+    click.echo(plan)
+    show("where", result.parent.traceback.splitlines()[-2].strip())
+    result = (add.s(2, 3) | add.si(10, 10)).apply_async()
+    show("with .si", (result.parent.get(timeout=10), result.get(timeout=10)))
+
+    section("Break it: a step that fails")
+    result = (add.s(2, 3) | fail.si("out of paper") | multiply.s(10) | add.s(1)).apply_async()
+    try:
+        result.get(timeout=10)
+    except ValueError as error:
+        show("result.get(timeout=10)", error)
+    steps = [result.parent.parent.parent, result.parent.parent, result.parent, result]
+    show("answers", [step.get(timeout=10, propagate=False) for step in steps])
+    show("states", [step.state for step in steps])
+    click.echo(scope.witnesses(result))
+    show("who did the work", [step.worker for step in steps])
+
+    section("Not a chain: link")
+    result = add.apply_async((2, 3), link=multiply.s(10))
+    show("result.get(timeout=10)", result.get(timeout=10))
+    show("the children", [child.get(timeout=10) for child in result.children])
+    scope.close()
+
+
+def step_08_chords() -> None:
+    """08 · Chords: wait for all, then go on."""
+    store = app.backend.client
+
+    def counter(result: AsyncResult) -> tuple[int, int]:
+        """Read how many of a chord's header have been counted, and how many there have to be."""
+        key = app.backend.get_key_for_group(result.parent.id).decode()
+        return store.zcard(f"{key}.j"), int(store.get(f"{key}.s") or 0)
+
+    def forget_counter(result: AsyncResult) -> int:
+        """Throw away what was counted, and return how many keys that were."""
+        key = app.backend.get_key_for_group(result.parent.id).decode()
+        return int(store.delete(f"{key}.s", f"{key}.j", f"{key}.d"))
+
+    section("Break it: a task that waits")
+    scope = Scope(app)
+    result = wait_for_shops.delay(["east", "south", "west"])
+    try:
+        result.get(timeout=10)
+    except RuntimeError as error:
+        show("result.get(timeout=10)", str(error).splitlines()[0])
+    show("the shops were asked", [asked.get(timeout=10) for asked in result.children])
+
+    section("Nobody waits")
+    shops = [stock.s("east").set(queue="east"), stock.s("south"), stock.s("west")]
+    plan = scope.graph(chord(shops, total.s()))
+    click.echo(plan)
+    result = plan.apply_async()
+    east, south, west = result.parent.results
+    show("two have answered", (south.get(timeout=10), west.get(timeout=10)))
+    click.echo(plan)
+
+    section("The counter")
+    show("counted, of", counter(result))
+    inspect = app.control.inspect(limit=1)
+    show("in the queue, in reserve, at work", (lab.waiting(), inspect.reserved(), inspect.active()))
+    args, _, what_follows = json.loads(base64.b64decode(lab.waiting("east")[-1]["body"]))
+    show("in the message for the east", (args, what_follows["chord"]["task"]))
+
+    section("The last one sends it")
+    app.control.add_consumer("east")
+    show("result.get(timeout=10)", result.get(timeout=10))
+    app.control.cancel_consumer("east", reply=True, limit=1)
+    click.echo(plan)
+    show("sent by the last one", app.backend.get_task_meta(result.id)["parent_id"] == east.id)
+    show("result.args", result.args)
+    show("counted, of", counter(result))
+
+    section("A group with a bar")
+    line = group(stock.s("east"), stock.s("west")) | total.s()
+    show(type(line).__name__, line.delay().get(timeout=10))
+
+    section("Break it: a shop that is not there")
+    result = chord([stock.s("east").set(queue="east"), stock.s("sauth"), stock.s("west")], total.s()).apply_async()
+    try:
+        result.get(timeout=10)
+    except ValueError as error:
+        show("result.get(timeout=10)", error)
+    show("result.state", result.state)
+    app.control.add_consumer("east")
+    show("east", result.parent.results[0].get(timeout=10))
+    app.control.cancel_consumer("east", reply=True, limit=1)
+    try:
+        app.AsyncResult(result.id).get(timeout=10)
+    except ChordError as error:
+        show("the record of the body", error)
+    show("keys", forget_counter(result))
+
+    section("Break it: a name that nobody knows")
+    unknown = app.signature("tutorial_tasks.shops.stok", ("east",))
+    result = chord([unknown, stock.s("south"), stock.s("west")], total.s()).apply_async()
+    try:
+        result.get(timeout=10)
+    except NotRegistered as error:
+        show("result.get(timeout=10)", error)
+    show("the others", [one.get(timeout=10) for one in result.parent.results[1:]])
+    show("result.parent.ready()", result.parent.ready())
+    scope.settle()
+    show("counted, of", counter(result))
+    try:
+        app.AsyncResult(result.id).get(timeout=1)
+    except CeleryTimeoutError as error:
+        show("the record of the body", error)
+    show("result.state", result.state)
+    show("keys", forget_counter(result))
+    scope.close()
+
+
 STEPS: dict[str, Callable[[], None]] = {
     "01": step_01_delay,
     "02": step_02_apply_async,
     "03": step_03_send_task,
     "04": step_04_task_states,
-    "07": step_07_chains,
-    "08": step_08_chords,
     "05": step_05_results,
     "06": step_06_groups,
+    "07": step_07_chains,
+    "08": step_08_chords,
 }
 
 

@@ -89,7 +89,6 @@ def wait_at_gate(name: str, timeout: float = 60) -> str:
     return name
 
 
-<<<<<<< HEAD
 class Echo(TypedDict):
     """What `echo` got: a value, and the name of the type that it had when it came to the worker."""
 
@@ -101,7 +100,8 @@ class Echo(TypedDict):
 def echo(value: Any) -> Echo:
     """Return the value, and say what type it came as."""
     return {"type": type(value).__name__, "value": value}
-=======
+
+
 @app.task
 def meet(name: str, other: str, timeout: float = 5) -> str:
     """Wait until `other` is here too, at most `timeout` seconds, then return whom `name` met.
@@ -118,4 +118,3 @@ def meet(name: str, other: str, timeout: float = 5) -> str:
         return f"{name} met {other}"
     redis.delete(mine)
     return f"{name} met nobody"
->>>>>>> w-06
