@@ -12,6 +12,7 @@ from taskscope.states import CALLED_OFF, ENDS
 Film = dict[str, Any]
 
 _LETTER = {"observed": "o", "inferred": "i", "contradicted": "c"}
+_WITNESS = {"event": "e", "result": "r", "snapshot": "r", "command": "c", "publish": "p"}  # a look at the backend is its word too
 _PARTS = ("workers", "queues", "notes", "xray")
 
 
@@ -154,6 +155,7 @@ class Camera:
             "result": task.result,
             "sentence": sentence(task) if task.name or not old else f"{old['label']}{sentence(task)[len(label(task)) :]}",
             "said": dict(task.said) | ({"result": task.stored} if task.stored else {}),
+            "broker": [[self._seconds(at), where] for at, where in task.broker],
             "row": old["row"] if old else len(self._entries) + len(self._dropped),
             "lanes": lanes,
         }
@@ -199,7 +201,10 @@ class Camera:
             "slot": lane.slot,
             "row": before["row"] if before else self._rows.take(),
             "eta": None if lane.eta is None else self._seconds(lane.eta),
-            "marks": [[mark.state, self._seconds(mark.at), _LETTER[mark.evidence], mark.note] for mark in lane.marks],
+            "marks": [
+                [mark.state, self._seconds(mark.at), _LETTER[mark.evidence], mark.note, "".join(_WITNESS[who] for who in mark.sources)]
+                for mark in lane.marks
+            ],
             "spans": [[span.kind, self._seconds(span.begin), None if span.end is None else self._seconds(span.end)] for span in lane.spans],
             "cells": self._cells(task, lane),
         }
@@ -365,6 +370,7 @@ def _ghost(node: Mapping[str, Any], row: int) -> dict[str, Any]:
         "evidence": "observed",
         "sentence": text,
         "said": {},
+        "broker": [],
         "row": row,
         "lanes": [],
     }

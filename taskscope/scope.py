@@ -199,5 +199,7 @@ def _pools(app: Celery, count: int) -> dict[str, int]:
 
 def _at_rest(task: Task) -> bool:
     """Tell whether no witness has to catch up: what has ended for the backend has ended for the events, and the other way round."""
-    ended = {who: state in ENDS for who, state in task.said.items() if who in ("event", "result")}
-    return len(set(ended.values())) < 2
+    event, result = task.said.get("event"), task.said.get("result")
+    # The worker that holds a task for later tells that it was revoked when its time has come.
+    waits_for_nobody = event is None or result is None or (event in ("PENDING", "RECEIVED") and result == "REVOKED")
+    return waits_for_nobody or (event in ENDS) == (result in ENDS)

@@ -64,13 +64,14 @@ class View:
     def take(self, camera: Camera, ids: Sequence[str] | None) -> dict[str, Any]:
         """Let a camera take tasks in, those with these ids; return what that changed."""
         tasks = self.scope.tasks(ids)
-        unknown = 0 if self.plan or self.ids is None else sum(not task.lanes for task in self.scope.tasks(self.ids))
+        has_rows = self.plan or self.view == "witnesses"  # for those of whom nobody has said anything, too
+        unknown = 0 if has_rows or self.ids is None else sum(not task.lanes for task in self.scope.tasks(self.ids))
         notes = [*self.scope.notes, *([f"{unknown} more: no witness has said anything"] if unknown else [])]
         if self.plan:
             notes += self.plan.notes
             self._count(camera)
         return camera.take(
-            [task for task in tasks if task.lanes],
+            [task for task in tasks if task.lanes or (self.view == "witnesses" and self.ids is not None)],
             now=time.time(),
             workers=self.scope.workers(),
             notes=notes,

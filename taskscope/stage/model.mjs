@@ -120,6 +120,25 @@ export function moment(task, t) {
   return at(last[0], last[1]);
 }
 
+/** Whether a task's message was on its way by t: an id that nobody sent can be on record too. */
+export const wasSent = (task, t) => task.lanes.some((lane) => lane.marks.some((mark) => mark[0] === "PENDING" && mark[1] <= t));
+
+/** Each witness's last word about a task until t, by the witness's letter; the broker's is where the message is. */
+export function wordsOf(task, t) {
+  const told = task.lanes.flatMap((lane) => lane.marks.filter((mark) => mark[1] <= t)).sort((one, two) => one[1] - two[1]);
+  const said = {};
+  for (const [state, , , , witnesses] of told) for (const who of witnesses) if (who !== "c") said[who] = state;
+  for (const [at, where] of task.broker) if (at <= t) said.c = where;
+  return said;
+}
+
+/** Whether the events and the result backend contradict each other at t; who has not spoken yet contradicts nobody. */
+export function disagree(task, t) {
+  const { e, r } = wordsOf(task, t);
+  if (!e || !r) return false;
+  return (isEnd(e) && !isEnd(r)) || task.lanes.some((lane) => lane.marks.some((mark) => mark[1] <= t && mark[2] === "c"));
+}
+
 /** The end of the time axis: now while something is open, else a little after the last mark. */
 export function horizon(tasks, now) {
   let end = 0;

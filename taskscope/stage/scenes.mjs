@@ -1,5 +1,5 @@
 // The six pictures as plain lists of shapes, at one moment and one width: the twin of scenes.py, compared with it by a test.
-import { axis, duration, extent, fit, horizon, isEnd, isKnown, lookOf, moment, rank, runningFor, tick } from "./model.mjs";
+import { axis, disagree, duration, extent, fit, horizon, isEnd, isKnown, lookOf, moment, rank, runningFor, tick, wasSent, wordsOf } from "./model.mjs";
 
 const PAD = 12;
 const { floor, min, max, abs, ceil } = Math;
@@ -55,7 +55,7 @@ function token(board, task, here, x, y, r, t, label = 0, text = "") {
 
 export function spoken(task, here, t) {
   if (!here) return `${task.label}, not sent yet`;
-  const parts = [task.label, `attempt ${here.lane.attempt + 1}`, here.state];
+  const parts = [task.label, ...(wasSent(task, t) ? [`attempt ${here.lane.attempt + 1}`] : []), here.state];
   if (here.place === "slot") {
     if (here.state !== "RETRY") parts.push(runningFor(t - here.since));
     parts.push(here.lane.slot ? `slot ${here.lane.slot}` : "slot unknown");
@@ -100,7 +100,7 @@ function stage(board, film, tasks, t) {
   for (const task of tasks) if (planned.has(task.id)) ghosts.set(task.id, ghosts.size);
   const lanes = tasks.flatMap((task) => task.lanes);
   const orNone = (names) => (names.length ? names : [""]);
-  const queues = orNone(unique(tasks.filter((task) => task.lanes.length).map((task) => task.queue)));
+  const queues = orNone(unique(tasks.filter(waits).map((task) => task.queue)));
   const busy = lanes.filter((lane) => lane.cells[1] >= 0 || lane.slot).map((lane) => lane.host);
   const hosts = orNone(unique([...film.workers.map((worker) => worker.host), ...busy]));
   const cells = (place, top, needed) => new Cells(lefts[place] + 10, top, widths[place] - 20, needed, tasks.length);
@@ -140,7 +140,7 @@ function stage(board, film, tasks, t) {
   });
   board.height = height + 2;
 
-  const counts = sections(board, film, areas, slots, hosts, lefts, widths, height, t);
+  const counts = sections(board, film, tasks, areas, slots, hosts, lefts, widths, height, t);
   const running = tokens(board, tasks, areas, slots, ghosts, widths[2], t);
   const words = { queue: "waiting", bag: "reserved", end: "ended", notebook: "not sent yet" };
   for (const [key, area] of areas) {
@@ -152,7 +152,7 @@ function stage(board, film, tasks, t) {
       board.text(`count ${key}`, "faint", area.x, top, count, area.width);
     }
   }
-  const sent = tasks.filter((task) => moment(task, t)).length;
+  const sent = tasks.filter((task) => wasSent(task, t)).length;
   board.text("sent", "faint", lefts[0] + 10, 38, `${sent} sent`, widths[0] - 20);
   if (running && !Object.values(film.queues).some((told) => told.unacked))
     board.text("nowhere", "faint", lefts[2] + 10, height - 6, "running: in no broker key", widths[2] - 20);
@@ -160,12 +160,13 @@ function stage(board, film, tasks, t) {
   board.text("step", "code", 2, board.height - 8, lastStep(film, tasks, t), board.width - 4);
 }
 
-function sections(board, film, areas, slots, hosts, lefts, widths, height, t) {
+function sections(board, film, tasks, areas, slots, hosts, lefts, widths, height, t) {
   const counts = new Map();
   for (const [key, area] of areas) {
     const { place, name } = area;
     if (place === "queue") {
-      board.text(`queue ${name}`, "text", area.x, area.y - 20, name ? `queue "${name}"` : "queue", area.width);
+      const title = name ? `queue "${name}"` : tasks.some(waits) ? "queue not known" : "queue";
+      board.text(`queue ${name}`, "text", area.x, area.y - 20, title, area.width);
       const told = film.queues[name];
       if (told?.unacked && t >= film.now) board.text(`unacked ${name}`, "faint", area.x, height - 6, `${told.unacked} unacked`, area.width);
     }
@@ -218,6 +219,12 @@ function tokens(board, tasks, areas, slots, ghosts, width, t) {
     }
   }
   return running;
+}
+
+/** Whether a task has a place among the queues: it was sent to one, or it waited in one whose name nobody told. */
+function waits(task) {
+  const isPassedBy = ({ marks }, number) => marks[number][2] === "i" && number + 1 < marks.length && marks[number + 1][1] <= marks[number][1];
+  return task.lanes.some((lane) => lane.marks.some((mark, number) => mark[0] === "PENDING" && (task.queue || !isPassedBy(lane, number))));
 }
 
 function lastStep(film, tasks, t) {
@@ -559,20 +566,17 @@ function wayOf(board, one, two, spots, half, tall, kind, number) {
 
 // ------------------------------------------------------------------------------------------------ witnesses and xray
 
-const WITNESSES = { event: "events", result: "result backend", command: "broker", publish: "your notebook" };
-
-function witnesses(board, film, tasks) {
+function witnesses(board, film, tasks, t) {
+  const isWatched = tasks.some((task) => task.broker.length);
   const rows = tasks.map((task) => {
-    const said = Object.keys(WITNESSES).map((witness) => {
-      const state = task.said[witness];
-      return state ? { state, uuid: task.id, key: `${task.id} ${witness}` } : "–";
-    });
-    const ends = new Set([task.said.event, task.said.result].filter(Boolean));
-    return [task.label, ...said, ends.size > 1 ? { alarm: "≠ disagree" } : ""];
+    const said = wordsOf(task, t);
+    const states = ["e", "r"].map((witness) => (said[witness] ? { state: said[witness], uuid: task.id, key: `${task.id} ${witness}` } : "–"));
+    const messages = [isWatched ? (said.c ?? "–") : "not asked", said.p ? "sent it" : "–"]; // these two know of messages, not of states
+    return [task.label, ...states, ...messages, disagree(task, t) ? { alarm: "≠ disagree" } : Object.keys(said).length ? "" : "no word of it"];
   });
   const narrow = board.width < 640;
-  const titles = narrow ? ["events", "results", "broker", "notebook"] : Object.values(WITNESSES);
-  const shares = narrow ? [0.15, 0.18, 0.18, 0.16, 0.17, 0.16] : [0.2, 0.16, 0.16, 0.16, 0.16, 0.16];
+  const titles = narrow ? ["events", "results", "broker", "notebook"] : ["events", "result backend", "broker", "your notebook"];
+  const shares = narrow ? [0.17, 0.2, 0.2, 0.13, 0.13, 0.17] : [0.22, 0.18, 0.18, 0.12, 0.14, 0.16];
   table(board, ["task", ...titles, ""], shares, rows, "nothing has happened yet");
 }
 

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 from celery import Celery, chord
+from celery.exceptions import TaskRevokedError
 
 from classroom import evidence, lab
 from taskscope import Scope
 from taskscope.errors import ScopeError
+from taskscope.scenes import scene
 from taskscope.stage import Stage
 from tutorial_tasks.arithmetic import add, total
 from tutorial_tasks.lifecycle import Gate, count_to, fail, flaky, say_nothing, wait_at_gate
@@ -56,7 +58,41 @@ def test_a_scope_begins_when_it_is_made_and_shows_the_tasks_that_are_asked_for(a
 
 def test_an_id_of_which_nobody_has_heard_is_told_as_such(app: Celery, scope: Scope) -> None:
     assert repr(scope.lanes(app.AsyncResult("no-such-id"))) == "1 more: no witness has said anything"
+    assert repr(scope.witnesses(app.AsyncResult("no-such-id"))) == "an unknown id: no witness has said anything"
     assert repr(scope.stage()) == "nothing has happened yet"
+
+
+def test_an_id_that_somebody_called_off_without_ever_sending_it(app: Celery, scope: Scope) -> None:
+    invented = app.AsyncResult("never-sent")
+    invented.revoke()
+    assert isinstance(invented.get(timeout=10, propagate=False), TaskRevokedError)
+    evidence.wait_until(lambda: scope.tasks(), 10, "the backend's word is heard")
+    told = "an unknown id: REVOKED: revoked (on record, and nobody has heard that it was sent)"
+    assert repr(scope.stage()) == told
+    drawn = [item["text"] for item in scene(scope.stage().film(), "stage", 9, 700)["items"] if item["tag"] == "text"]
+    assert "0 sent" in drawn
+    invented.forget()
+
+
+def test_one_that_was_called_off_before_it_began_is_no_disagreement(scope: Scope) -> None:
+    held = add.apply_async((2, 2), countdown=600)
+    evidence.wait_until(lambda: "RECEIVED" in repr(scope.lanes(held)), 10, "the worker holds it")
+    held.revoke()
+    evidence.wait_until(lambda: "REVOKED" in repr(scope.lanes(held)), 10, "the backend has it as revoked")
+    assert repr(scope.witnesses(held)) == "add(2, 2): events RECEIVED · result backend REVOKED"
+    lab.worker.stop()  # it gives back what it holds
+    scope.app.control.purge()
+    lab.worker.start()
+
+
+def test_the_broker_is_a_witness_where_somebody_watches_its_commands(app: Celery) -> None:
+    lab.worker.start()
+    watching = Scope(app, commands=True)
+    result = add.delay(2, 3)
+    result.get(timeout=10)
+    evidence.wait_until(lambda: "confirmed" in repr(watching.witnesses(result)), 10, "the message is confirmed")
+    assert repr(watching.witnesses(result)) == "add(2, 3): events SUCCESS · result backend SUCCESS · broker: confirmed"
+    watching.close()
 
 
 def test_what_is_stored_of_a_view_are_pictures_and_words_and_nothing_else(scope: Scope) -> None:
