@@ -70,7 +70,7 @@ class Board:
 
     def text(self, key: str, kind: str, x: float, y: float, text: str, width: float = 0, anchor: str = "start") -> None:
         """Write a text, cut to a width if there is one."""
-        size = 10 if kind == "bright" else 11 if kind in ("faint", "code") else 12
+        size = 11 if kind in ("faint", "code", "bright") else 12
         broad = 1.12 if kind in ("title", "alarm", "code") else 1
         shown = fit(text, width / broad, size) if width else text
         self.items.append({"tag": "text", "key": key, "cls": kind, "x": _r(x), "y": _r(y), "text": shown, "anchor": anchor})
@@ -209,8 +209,11 @@ def _stage(board: Board, film: Mapping[str, Any], tasks: Sequence[dict[str, Any]
             board.text(key, "faint", area.x, top, count + (", others gone" if told and told["waiting"] < area.here else ""), area.width)
     sent = sum(1 for task in tasks if was_sent(task, t))
     board.text("sent", "faint", lefts[0] + 10, 38, f"{sent} sent", widths[0] - 20)
-    if busy and not any(told.get("unacked") for told in film["queues"].values()):
-        board.text("nowhere", "faint", lefts[2] + 10, height - 6, "running: in no broker key", widths[2] - 20)
+    # How many of those that run the broker still has is known of the moment of the look, and not before.
+    kept = [told["kept"] for told in film["queues"].values() if told.get("kept") is not None] if busy and t >= film["now"] else []
+    if kept:
+        text = f"the broker keeps a copy of {sum(kept)}" if any(kept) else "the broker has no copy of what runs"
+        board.text("kept", "faint", lefts[2] + 10, height - 6, text, widths[2] - 20)
     board.height += 22
     board.text("step", "code", 2, board.height - 8, _last_step(film, tasks, t), board.width - 4)
 
@@ -403,7 +406,7 @@ def _lane_row(
 
 def _span(board: Board, key: str, kind: str, x0: float, x1: float, middle: float, seconds: float, marks: Sequence[float]) -> None:
     width, text = x1 - x0, duration(seconds)
-    size = extent(text, 10)
+    size = extent(text, 11)
     if kind == "waiting":
         board.rect(f"span {key}", "waiting", x0, middle - 1.5, width, 3)
     elif kind == "reserved":
@@ -784,7 +787,11 @@ def _witnesses(board: Board, _film: Mapping[str, Any], tasks: Sequence[dict[str,
 
 def _xray(board: Board, film: Mapping[str, Any], _tasks: Sequence[dict[str, Any]], _t: float, _by: str) -> None:
     xray = film["xray"] or {"columns": ["key", "type", "holds", "time to live"], "shares": [0.34, 0.1, 0.42, 0.14], "rows": []}
-    _table(board, xray["columns"], xray["shares"], xray["rows"], "no X-ray was taken")
+    # The last column, of times, is never cut: what it needs more than its share is taken from the one before.
+    *shares, before, last = xray["shares"]
+    texts = [xray["columns"][-1], *(row[-1] for row in xray["rows"])]
+    needed = max(last, (max(extent(text, 11) for text in texts) + 9) / (board.width - 2 * PAD))
+    _table(board, xray["columns"], [*shares, before + last - needed, needed], xray["rows"], "no X-ray was taken")
 
 
 def _table(board: Board, titles: Sequence[str], shares: Sequence[float], rows: Sequence[Sequence[Any]], empty: str) -> None:

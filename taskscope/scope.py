@@ -18,9 +18,8 @@ from taskscope.ledger import Ledger
 from taskscope.model import Task
 from taskscope.projector import Projector
 from taskscope.receiver import Receiver
-from taskscope.stage import Stage
 from taskscope.states import ENDS
-from taskscope.view import Plan, View
+from taskscope.view import Plan, Recording, View
 from taskscope.words import sentence
 
 QUIET = 0.15  # seconds without news, after which a picture may be taken
@@ -120,9 +119,10 @@ class Scope:
             return workers(self._history.workers, time.time(), self._slots)
 
     def queues(self) -> dict[str, dict[str, int]]:
-        """Return how much waits in each queue, by a look into the broker; nothing where that is not possible."""
+        """Return how much each queue holds, by a look into the broker; nothing where that is not possible."""
+        running = [task.id for task in self.tasks() if _runs(task)]  # before the look: who begins later may have been in it as taken
         try:
-            return queues(xray.xray(self.app).to_json())
+            return queues(xray.xray(self.app).to_json(), running)
         except ScopeError:
             return {}
 
@@ -155,8 +155,8 @@ class Scope:
         self.ledger.save(path)
 
     @classmethod
-    def replay(cls, path: str | os.PathLike[str], view: str = "stage") -> Stage:
-        """Play a file that `save` wrote, as a widget; no broker is needed.
+    def replay(cls, path: str | os.PathLike[str], view: str = "stage") -> Recording:
+        """Play a file that `save` wrote; no broker is needed.
 
         Raises:
             ScopeError: it is not such a file.
@@ -166,7 +166,7 @@ class Scope:
         history.extend(ledger)
         notes = [note for note in (ledger.shown, ledger.trouble) if note]
         shot = film(history.tasks(), workers=workers(history.workers, history.heard_until), notes=notes)
-        return Stage({**shot, "replay": True}, view)
+        return Recording(shot, view)
 
     def close(self) -> None:
         """Stop listening; what was seen stays."""
@@ -195,6 +195,10 @@ def _pools(app: Celery, count: int) -> dict[str, int]:
     """Ask so many workers how many processes they have; who does not answer at once is not waited for."""
     answers = app.control.broadcast("stats", reply=True, limit=count, timeout=0.3) if count else []
     return {host: stats.get("pool", {}).get("max-concurrency", 0) for answer in answers or [] for host, stats in answer.items()}
+
+
+def _runs(task: Task) -> bool:
+    return any(span.kind == "running" and span.end is None for lane in task.lanes for span in lane.spans)
 
 
 def _at_rest(task: Task) -> bool:

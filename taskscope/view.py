@@ -4,6 +4,7 @@ import contextlib
 import os
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from taskscope.canvas import Plan as Planned
 from taskscope.errors import ScopeError
 from taskscope.film import Camera, Film
 from taskscope.gate import gate
+from taskscope.stage import Stage
 from taskscope.stills import Still, text, to_figure
 
 if TYPE_CHECKING:
@@ -24,7 +26,57 @@ STILLS = "TASKSCOPE_STILLS"
 """The environment variable that asks for stills where a live view would be possible: for notebooks that are to be stored."""
 
 
-class View:
+class Picture(ABC):
+    """A film in one view: a widget where somebody looks at a notebook, a still where it is stored, sentences everywhere."""
+
+    def __init__(self, view: str, by: str = "attempt") -> None:
+        self.view = view
+        self.by = by
+
+    @abstractmethod
+    def film(self) -> Film:
+        """Return all that is to be seen, as plain JSON."""
+
+    @abstractmethod
+    def widget(self) -> Stage:
+        """Return it as a widget."""
+
+    def still(self, theme: str = "light", width: int = 700) -> Still:
+        """Return the view as it is now."""
+        return Still(self.film(), self.view, theme, width, self.by)
+
+    def figure(self) -> "Figure":
+        """Return the lanes as a matplotlib figure, for papers and slides."""
+        return to_figure(self.film())
+
+    def __repr__(self) -> str:
+        return text(self.film(), self.view)
+
+    def _repr_mimebundle_(self, **_: Any) -> Any:
+        if not _is_live():
+            return self.still()._repr_mimebundle_()
+        found = self.widget()._repr_mimebundle_()
+        data, metadata = found if isinstance(found, tuple) else (found, {})
+        return {**(data or {}), "text/plain": repr(self)}, metadata
+
+
+class Recording(Picture):
+    """A recorded run, which plays without a broker."""
+
+    def __init__(self, film: Film, view: str) -> None:
+        super().__init__(view)
+        self._film = film
+
+    def film(self) -> Film:
+        """Return the whole run."""
+        return self._film
+
+    def widget(self) -> Stage:
+        """Return a widget that plays it from its beginning."""
+        return Stage({**self._film, "replay": True}, self.view, self.by)
+
+
+class View(Picture):
     """One view of a scope, of all its tasks or of some."""
 
     def __init__(
@@ -36,10 +88,9 @@ class View:
         plan: Planned | None = None,
         xray: Mapping[str, Any] | None = None,
     ) -> None:
+        super().__init__(view, by)
         self.scope = scope
-        self.view = view
         self.ids = ids
-        self.by = by
         self.plan = plan
         self.xray = xray
 
@@ -79,23 +130,9 @@ class View:
             queues=self.scope.queues() if self.view == "stage" else None,
         )
 
-    def still(self, theme: str = "light", width: int = 700) -> Still:
-        """Return the view as it is now."""
-        return Still(self.film(), self.view, theme, width, self.by)
-
-    def figure(self) -> "Figure":
-        """Return the lanes as a matplotlib figure, for papers and slides."""
-        return to_figure(self.film())
-
-    def __repr__(self) -> str:
-        return text(self.film(), self.view)
-
-    def _repr_mimebundle_(self, **_: Any) -> Any:
-        if not _is_live():
-            return self.still()._repr_mimebundle_()
-        found = self.scope.projector.show(self)._repr_mimebundle_()
-        data, metadata = found if isinstance(found, tuple) else (found, {})
-        return {**(data or {}), "text/plain": repr(self)}, metadata
+    def widget(self) -> Stage:
+        """Return a widget to which is sent what happens from now on."""
+        return self.scope.projector.show(self)
 
     def _count(self, camera: Camera) -> None:
         assert self.plan

@@ -35,7 +35,7 @@ class Board {
   }
 
   text(key, cls, x, y, text, width = 0, anchor = "start") {
-    const size = cls === "bright" ? 10 : cls === "faint" || cls === "code" ? 11 : 12;
+    const size = ["faint", "code", "bright"].includes(cls) ? 11 : 12;
     const broad = cls === "title" || cls === "alarm" || cls === "code" ? 1.12 : 1;
     this.items.push({ tag: "text", key, cls, x: round(x), y: round(y), text: width ? fit(text, width / broad, size) : text, anchor });
   }
@@ -154,8 +154,13 @@ function stage(board, film, tasks, t) {
   }
   const sent = tasks.filter((task) => wasSent(task, t)).length;
   board.text("sent", "faint", lefts[0] + 10, 38, `${sent} sent`, widths[0] - 20);
-  if (running && !Object.values(film.queues).some((told) => told.unacked))
-    board.text("nowhere", "faint", lefts[2] + 10, height - 6, "running: in no broker key", widths[2] - 20);
+  // How many of those that run the broker still has is known of the moment of the look, and not before.
+  const kept = running && t >= film.now ? Object.values(film.queues).flatMap((told) => told.kept ?? []) : [];
+  if (kept.length) {
+    const copies = kept.reduce((sum, number) => sum + number, 0);
+    const text = copies ? `the broker keeps a copy of ${copies}` : "the broker has no copy of what runs";
+    board.text("kept", "faint", lefts[2] + 10, height - 6, text, widths[2] - 20);
+  }
   board.height += 22;
   board.text("step", "code", 2, board.height - 8, lastStep(film, tasks, t), board.width - 4);
 }
@@ -291,7 +296,7 @@ function laneRow(board, task, lane, t, at, left, top) {
 
 function spanOf(board, key, kind, x0, x1, middle, seconds, marks) {
   const [width, text] = [x1 - x0, duration(seconds)];
-  const size = extent(text, 10);
+  const size = extent(text, 11);
   if (kind === "waiting") board.rect(`span ${key}`, "waiting", x0, middle - 1.5, width, 3);
   else if (kind === "reserved") board.rect(`span ${key}`, "reserved", x0, middle - 3.5, width, 7);
   else if (kind === "running") {
@@ -582,7 +587,11 @@ function witnesses(board, film, tasks, t) {
 
 function xray(board, film) {
   const shown = film.xray ?? { columns: ["key", "type", "holds", "time to live"], shares: [0.34, 0.1, 0.42, 0.14], rows: [] };
-  table(board, shown.columns, shown.shares, shown.rows, "no X-ray was taken");
+  // The last column, of times, is never cut: what it needs more than its share is taken from the one before.
+  const [before, last] = shown.shares.slice(-2);
+  const texts = [shown.columns.at(-1), ...shown.rows.map((row) => row.at(-1))];
+  const needed = max(last, (max(...texts.map((text) => extent(text, 11))) + 9) / (board.width - 2 * PAD));
+  table(board, shown.columns, [...shown.shares.slice(0, -2), before + last - needed, needed], shown.rows, "no X-ray was taken");
 }
 
 function table(board, titles, shares, rows, empty) {

@@ -178,12 +178,15 @@ def test_a_recording_plays_without_a_broker(scope: Scope, tmp_path: Path) -> Non
     scope.settle()
     file = tmp_path / "run.jsonl"
     scope.save(file)
-    film = Scope.replay(file).film
-    assert [task["sentence"] for task in film["tasks"]] == scope.sentences()
-    assert film["replay"]
+    recording = Scope.replay(file)
+    assert repr(recording).splitlines() == scope.sentences()
+    data, _ = recording._repr_mimebundle_()
+    assert set(data) == {"image/png", "image/svg+xml", "text/plain"}
+    assert data["text/plain"] == repr(recording)
+    assert recording.widget().film["replay"]
     lines = file.read_text().splitlines(keepends=True)
     file.write_text("".join(lines[:-2]) + lines[-2][:20])
-    assert any("damaged" in note for note in Scope.replay(file).film["notes"])
+    assert any("damaged" in note for note in Scope.replay(file).film()["notes"])
     file.write_text("a shopping list\n")
     with pytest.raises(ScopeError, match="not a recording"):
         Scope.replay(file)

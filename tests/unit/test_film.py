@@ -162,7 +162,7 @@ def test_a_recorded_run_shows_at_its_end_what_the_history_says(path: Path) -> No
 
 
 def _snapshot() -> dict[str, Any]:
-    message = {"label": "add(2, 3)", "queue": "celery"}
+    message = {"id": "m", "label": "add(2, 3)", "queue": "celery"}
     return {
         "queues": [{"name": "celery", "waiting": 2, "unacked": None, "kind": "tasks", "messages": [message]}],
         "unacked": [{"message": message, "at": 1.0}],
@@ -181,7 +181,34 @@ def test_an_xray_is_a_table() -> None:
     assert ["group gggggggg…", "gate", "2 of 3 counted, counting", "24 h 0 min"] in rows
     assert ["mine", "string", "3 inside", "for ever"] in rows
     assert rows[-1][2] == "not all are shown: there are 700"
-    assert film_module.queues(_snapshot()) == {"celery": {"waiting": 2, "unacked": 1}}
+    assert film_module.queues(_snapshot()) == {"celery": {"waiting": 2, "unacked": 1, "kept": 0}}
+
+
+def test_what_the_broker_keeps_of_the_tasks_that_run() -> None:
+    seen = _snapshot()
+    assert film_module.queues(seen, ["m", "other"])["celery"]["kept"] == 1
+    seen["of"] = {"unacked": 700}
+    assert "kept" not in film_module.queues(seen, ["m"])["celery"], "not all of them were looked at"
+    seen["of"], seen["queues"][0]["unacked"] = {}, 1
+    assert "kept" not in film_module.queues(seen, ["m"])["celery"], "this broker shows numbers, not messages"
+
+
+def test_the_stage_tells_what_the_broker_keeps_and_of_no_other_moment() -> None:
+    running = task("slow", "(3,)", lane("m", ("PENDING", 0), ("RECEIVED", 0.1), ("STARTED", 0.2)))
+    said = {}
+    for kept in (None, 0, 1):
+        queue = {"waiting": 0, "unacked": 1} | ({} if kept is None else {"kept": kept})
+        shown = film([running], now=ORIGIN + 1, workers=films.WORKERS, queues={"celery": queue})
+        said[kept] = _texts(shown, t=1.0).get("kept")
+        assert "kept" not in _texts(shown, t=0.5)
+    assert said == {None: None, 0: "the broker has no copy of what runs", 1: "the broker keeps a copy of 1"}
+
+
+@pytest.mark.parametrize("width", [500, 560, 700])
+def test_times_to_live_are_never_cut(width: int) -> None:
+    shown = film([], xray=film_module.xray_table(_snapshot()))
+    written = {item["text"] for item in scene(shown, "xray", 0, width)["items"] if item["tag"] == "text"}
+    assert {"time to live", "23 h 59 min", "24 h 0 min", "for ever"} <= written
 
 
 def test_the_gate_shows_what_the_backend_counted() -> None:

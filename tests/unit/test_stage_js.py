@@ -54,6 +54,9 @@ def _wide(length: int, width: int) -> dict[str, Any]:
     }
 
 
+TABLE = {"columns": ["key", "type", "holds", "time to live"], "shares": [0.3, 0.1, 0.46, 0.14]}
+
+
 def _told_by_few() -> list[Task]:
     """Return tasks of which not everybody has told: one that the broker's commands show, one that is contradicted, ids that nobody sent."""
     steps = [("PENDING", 0.0), ("RECEIVED", 0.1), ("STARTED", 0.2), ("SUCCESS", 0.5)]
@@ -80,7 +83,11 @@ FILMS: dict[str, Film] = {
     "chord": films.chord(),
     "planned only": film([], graphs=[films.chord_plan()]),
     "long and wide": film([], graphs=[_wide(9, 20), _wide(2, 70)]),
-    "witnesses": film(_told_by_few()),
+    "witnesses": film(
+        _told_by_few(),
+        queues={"celery": {"waiting": 0, "unacked": 1, "kept": 1}},
+        xray={**TABLE, "rows": [["a", "b", "c", "1000 h 59 min"]]},
+    ),
     "empty": film([]),
 }
 
