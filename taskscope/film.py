@@ -13,7 +13,7 @@ Film = dict[str, Any]
 
 _LETTER = {"observed": "o", "inferred": "i", "contradicted": "c"}
 _WITNESS = {"event": "e", "result": "r", "snapshot": "r", "command": "c", "publish": "p"}  # a look at the backend is its word too
-_PARTS = ("workers", "queues", "notes", "xray")
+_PARTS = ("workers", "queues", "notes", "xray", "keeps")
 
 
 def film(
@@ -25,7 +25,7 @@ def film(
     commands: Iterable[tuple[float, str]] = (),
     **parts: Any,
 ) -> Film:
-    """Return the film of these tasks; `now` is a Unix time, by default that of the last mark. Parts: workers, queues, notes, xray."""
+    """Return the film of these tasks; `now` is a Unix time, by default that of the last mark. Parts: workers, queues, notes, xray, keeps."""
     camera = Camera(limit)
     for plan in graphs:
         camera.plan(plan)
@@ -52,7 +52,7 @@ class Camera:
         self._unplanned: dict[str, str] = {}  # id -> parent, in order of first sight
         self._graphs: list[dict[str, Any]] = []
         self._graphs_changed = False
-        self._parts: dict[str, Any] = {"workers": [], "queues": {}, "notes": [], "xray": None}
+        self._parts: dict[str, Any] = {"workers": [], "queues": {}, "notes": [], "xray": None, "keeps": True}
         self._commands: deque[list[Any]] = deque(maxlen=500)
 
     def plan(self, plan: Mapping[str, Any]) -> None:

@@ -186,7 +186,8 @@ def _stage(board: Board, film: Mapping[str, Any], tasks: Sequence[dict[str, Any]
         y += 6
     height = max(150, bottom, y + 14, *[area.y + area.height + 16 for (place, _), area in areas.items() if place in ("notebook", "end")])
     narrow = board.width < 640
-    for number, title in enumerate(("notebook", "broker", "", "results") if narrow else ("your notebook", "broker", "", "result backend")):
+    store = "results" if narrow else "result backend" if film["keeps"] else "no result backend"
+    for number, title in enumerate(("notebook" if narrow else "your notebook", "broker", "", store)):
         if title:
             board.rect(f"place {number}", "place", lefts[number], 1, widths[number], height, 8)
             board.text(f"title {number}", "title", lefts[number] + 10, 20, title, widths[number] - 20)
@@ -197,7 +198,7 @@ def _stage(board: Board, film: Mapping[str, Any], tasks: Sequence[dict[str, Any]
 
     states: list[Moment | None] = [moment(task, t) for task in tasks]
     drawn = _sections(board, film, tasks, areas, slots, hosts, lefts, widths, height, t)
-    busy = _tokens(board, tasks, states, areas, slots, ghosts, widths[2], t)
+    busy = _tokens(board, film, tasks, states, areas, slots, ghosts, widths[2], t)
     for (place, name), area in areas.items():
         area.overflow(board, f"{place} {name}")
         word = {"queue": "waiting", "bag": "reserved", "end": "ended", "notebook": "not sent yet"}[place]
@@ -257,6 +258,7 @@ def _sections(
 
 def _tokens(
     board: Board,
+    film: Mapping[str, Any],
     tasks: Sequence[dict[str, Any]],
     states: Sequence[Moment | None],
     areas: Mapping[tuple[str, str], _Cells],
@@ -284,8 +286,8 @@ def _tokens(
         elif here.place == "queue":
             areas["queue", task["queue"]].put(board, task, here, here.cell, t)
         elif here.place == "end":
-            if heard and here.state == "SUCCESS" and not task["said"].get("result"):
-                result = " (not kept)"  # the backend spoke of others, and not of this one
+            if not film["keeps"] or (heard and here.state == "SUCCESS" and not task["said"].get("result")):
+                result = " (not kept)"  # there is no backend, or it spoke of others, and not of this one
             else:
                 result = {"SUCCESS": f" = {task['result']}"}.get(here.state, f" {task['result']}") if task["result"] else ""
             areas["end", ""].put(board, task, here, here.cell, t, task["label"] + result)

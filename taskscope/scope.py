@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from celery import Celery
+from celery.backends.base import DisabledBackend
 from celery.canvas import Signature
 from celery.result import ResultBase
 
@@ -20,9 +21,10 @@ from taskscope.projector import Projector
 from taskscope.receiver import Receiver
 from taskscope.states import ENDS
 from taskscope.view import Plan, Recording, View
-from taskscope.words import sentence
+from taskscope.words import sentence, was_sent
 
 QUIET = 0.15  # seconds without news, after which a picture may be taken
+LATE = 1.0  # seconds after which a worker that told of nothing is believed to be silent
 PATIENCE = 2.0  # seconds that a picture waits for the witnesses to agree
 
 
@@ -43,6 +45,8 @@ class Scope:
         self._read = 0
         self._history = History()
         self._changed: dict[str, None] = {}
+        self._silent: dict[str, float] = {}  # tasks of whose end no worker has told, and since when we know of it
+        self.keeps_results = not isinstance(_backend(app), DisabledBackend)
         self.ledger = Ledger()
         self.projector = Projector(self)
         self._receiver = Receiver(app, self.ledger.append, commands).start()
@@ -87,10 +91,18 @@ class Scope:
 
     @property
     def notes(self) -> list[str]:
-        """What a reader of the pictures has to know: times in which something may have been missed."""
+        """What a reader of the pictures has to know: who can't be heard, and times in which something may have been missed."""
         with self._lock:
             self._fold()
-            return list(dict.fromkeys(f"something may have been missed: {gap.why}" for gap in self._history.gaps))
+            said = [line for line in self.status if ": not available: " in line and not line.startswith("commands")]
+            due = time.monotonic() - LATE
+            if silent := sum(since < due for since in self._silent.values()):
+                which = "a task" if silent == 1 else f"{silent} tasks"
+                said.append(f"only the result backend told of the end of {which}: the events of that worker are off (start it with -E)")
+            elif self._history.seen and not self._history.workers:
+                said.append("no worker was heard: none runs, or it sends no events (start it with -E)")
+            said += dict.fromkeys(f"something may have been missed: {gap.why}" for gap in self._history.gaps)
+            return said
 
     def tasks(self, ids: Iterable[str] | None = None) -> list[Task]:
         """Return the tasks that were seen, or those with these ids."""
@@ -182,7 +194,12 @@ class Scope:
     def _fold(self) -> None:
         news, self._read = self.ledger.since(self._read)
         self._history.extend(news)
-        self._changed.update(dict.fromkeys(self._history.changed()))
+        for name in self._history.changed():
+            self._changed[name] = None
+            if not _is_told_by_result_alone(self._task(name)):
+                self._silent.pop(name, None)
+            else:
+                self._silent.setdefault(name, time.monotonic())
 
 
 def _ids(results: Sequence[ResultBase]) -> list[str] | None:
@@ -195,6 +212,19 @@ def _pools(app: Celery, count: int) -> dict[str, int]:
     """Ask so many workers how many processes they have; who does not answer at once is not waited for."""
     answers = app.control.broadcast("stats", reply=True, limit=count, timeout=0.3) if count else []
     return {host: stats.get("pool", {}).get("max-concurrency", 0) for answer in answers or [] for host, stats in answer.items()}
+
+
+def _backend(app: Celery) -> Any:
+    try:
+        return app.backend
+    except Exception:  # somebody else's; the tap of the results says what is wrong with it
+        return None
+
+
+def _is_told_by_result_alone(task: Task) -> bool:
+    """Tell whether a task was sent and has ended, and no worker has said a word of it."""
+    words = (mark for lane in task.lanes for mark in lane.marks if mark.state != "PENDING")
+    return was_sent(task) and task.said.get("result") in ENDS and not any("event" in mark.sources for mark in words)
 
 
 def _runs(task: Task) -> bool:

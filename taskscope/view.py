@@ -127,6 +127,7 @@ class View(Picture):
             workers=self.scope.workers(),
             notes=notes,
             xray=self.xray,
+            keeps=self.scope.keeps_results,
             queues=self.scope.queues() if self.view == "stage" else None,
         )
 

@@ -131,7 +131,8 @@ function stage(board, film, tasks, t) {
   const ends = [areas.get("notebook "), areas.get("end ")].map((area) => area.y + area.height + 16);
   const height = max(150, bottom, y + 14, ...ends);
   const narrow = board.width < 640;
-  (narrow ? ["notebook", "broker", "", "results"] : ["your notebook", "broker", "", "result backend"]).forEach((title, place) => {
+  const store = narrow ? "results" : film.keeps ? "result backend" : "no result backend";
+  [narrow ? "notebook" : "your notebook", "broker", "", store].forEach((title, place) => {
     if (title) {
       board.rect(`place ${place}`, "place", lefts[place], 1, widths[place], height, 8);
       board.text(`title ${place}`, "title", lefts[place] + 10, 20, title, widths[place] - 20);
@@ -141,7 +142,7 @@ function stage(board, film, tasks, t) {
   board.height = height + 2;
 
   const counts = sections(board, film, tasks, areas, slots, hosts, lefts, widths, height, t);
-  const running = tokens(board, tasks, areas, slots, ghosts, widths[2], t);
+  const running = tokens(board, film, tasks, areas, slots, ghosts, widths[2], t);
   const words = { queue: "waiting", bag: "reserved", end: "ended", notebook: "not sent yet" };
   for (const [key, area] of areas) {
     if (area.more) board.text(`more ${key}`, "faint", area.x + area.width, area.y + area.height + 11, `+ ${area.more} more`, area.width, "end");
@@ -193,7 +194,7 @@ function sections(board, film, tasks, areas, slots, hosts, lefts, widths, height
   return counts;
 }
 
-function tokens(board, tasks, areas, slots, ghosts, width, t) {
+function tokens(board, film, tasks, areas, slots, ghosts, width, t) {
   let running = 0;
   const heard = tasks.some((task) => task.said.result);
   for (const task of tasks) {
@@ -215,7 +216,8 @@ function tokens(board, tasks, areas, slots, ghosts, width, t) {
     } else if (here.place === "queue") areas.get(`queue ${task.queue}`).put(board, task, here, here.cell, t);
     else if (here.place === "end") {
       let result = task.result ? (here.state === "SUCCESS" ? ` = ${task.result}` : ` ${task.result}`) : "";
-      if (heard && here.state === "SUCCESS" && !task.said.result) result = " (not kept)"; // the backend spoke of others, and not of this one
+      // There is no backend, or it spoke of others, and not of this one.
+      if (!film.keeps || (heard && here.state === "SUCCESS" && !task.said.result)) result = " (not kept)";
       areas.get("end ").put(board, task, here, here.cell, t, task.label + result);
     } else {
       const wait = lane.eta !== null && lane.eta > t ? `, in ${duration(lane.eta - t)}` : "";

@@ -85,6 +85,7 @@ FILMS: dict[str, Film] = {
     "long and wide": film([], graphs=[_wide(9, 20), _wide(2, 70)]),
     "witnesses": film(
         _told_by_few(),
+        keeps=False,
         queues={"celery": {"waiting": 0, "unacked": 1, "kept": 1}},
         xray={**TABLE, "rows": [["a", "b", "c", "1000 h 59 min"]]},
     ),

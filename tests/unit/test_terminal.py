@@ -54,8 +54,12 @@ class Played(Scope):
     """A scope whose ledger is filled by the test."""
 
     def __init__(self) -> None:
-        self._lock, self._read, self._history, self._changed = threading.RLock(), 0, History(), {}
+        self._lock, self._read, self._history, self._changed, self._silent = threading.RLock(), 0, History(), {}, {}
         self.ledger = Ledger()
+
+    @property
+    def status(self) -> list[str]:
+        return []
 
 
 def recorded(run: str) -> list[Observation]:
@@ -82,6 +86,15 @@ def test_a_pipe_gets_one_line_for_each_task_when_it_has_ended() -> None:
     assert lines[0].endswith("PROGRESS ×3 → SUCCESS = 3")
     assert len(lines) == 2
     assert lines[1].endswith("(has not ended)"), lines
+
+
+def test_that_no_worker_was_heard_is_told() -> None:
+    scope = Played()
+    for said in recorded("success"):
+        if said.source == "publish":
+            scope.ledger.append(said)
+    assert scope.notes == ["no worker was heard: none runs, or it sends no events (start it with -E)"]
+    assert Played().notes == [], "nothing has happened yet"
 
 
 def test_whoever_interrupts_is_told_what_has_not_ended() -> None:
