@@ -25,7 +25,7 @@ def film(
     commands: Iterable[tuple[float, str]] = (),
     **parts: Any,
 ) -> Film:
-    """Return the film of these tasks; `now` is a Unix time, by default that of the last mark. Parts: workers, queues, notes, xray, keeps."""
+    """Return the film of these tasks; `now` is a Unix time, by default that of the last mark. Parts: those of `Camera.take`."""
     camera = Camera(limit)
     for plan in graphs:
         camera.plan(plan)
