@@ -43,6 +43,12 @@ class Still:
     def __repr__(self) -> str:
         return self._text
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Still) and (self._svg, self._text) == (other._svg, other._text)
+
+    def __hash__(self) -> int:
+        return hash(self._svg)
+
     def _repr_mimebundle_(self, **_wanted: object) -> tuple[dict[str, Any], dict[str, Any]]:
         data = {"image/png": png(self._svg), "image/svg+xml": self._svg, "text/plain": self._text}
         size = {"width": _number(self._svg, "width"), "height": _number(self._svg, "height")}

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from celery.result import ResultBase
 
+from taskscope import contents
 from taskscope.canvas import Plan as Planned
+from taskscope.contents import MARK
 from taskscope.errors import ScopeError
 from taskscope.film import Camera, Film
 from taskscope.gate import gate
@@ -34,8 +36,12 @@ class Picture(ABC):
         self.by = by
 
     @abstractmethod
+    def shot(self) -> Film:
+        """Return all that is to be seen at this moment, as plain JSON."""
+
     def film(self) -> Film:
-        """Return all that is to be seen, as plain JSON."""
+        """Return all that is to be seen, once there is nothing more to wait for."""
+        return self.shot()
 
     @abstractmethod
     def widget(self) -> Stage:
@@ -53,11 +59,27 @@ class Picture(ABC):
         return text(self.film(), self.view)
 
     def _repr_mimebundle_(self, **_: Any) -> Any:
+        return self.still()._repr_mimebundle_()
+
+    def _ipython_display_(self) -> None:
+        """Show the widget where somebody looks, with the still beside it for those who look when the kernel is gone."""
         if not _is_live():
-            return self.still()._repr_mimebundle_()
-        found = self.widget()._repr_mimebundle_()
-        data, metadata = found if isinstance(found, tuple) else (found, {})
-        return {**(data or {}), "text/plain": repr(self)}, metadata
+            raise NotImplementedError  # then IPython asks for the still alone
+        from IPython.display import display
+
+        widget, still = self.widget(), self.still()
+        data, metadata = with_still(widget, still)
+        handle = display(data, metadata=metadata, raw=True, display_id=True)
+
+        def renew() -> None:  # in the projector's thread, which has others to feed: it waits for nobody
+            nonlocal still
+            now = Still(self.shot(), self.view, by=self.by)
+            if now != still:
+                still = now
+                data, metadata = with_still(widget, still)
+                handle.update(data, metadata=metadata, raw=True)
+
+        widget.at_rest = renew
 
 
 class Recording(Picture):
@@ -67,7 +89,7 @@ class Recording(Picture):
         super().__init__(view)
         self._film = film
 
-    def film(self) -> Film:
+    def shot(self) -> Film:
         """Return the whole run."""
         return self._film
 
@@ -106,8 +128,12 @@ class View(Picture):
         return self.scope.family(self.ids) if self.plan and self.ids is not None else self.ids
 
     def film(self) -> Film:
-        """Return all that was seen as plain JSON, once the witnesses agree."""
+        """Return all that was seen, once the witnesses agree."""
         self.scope.settle(self.subjects())
+        return self.shot()
+
+    def shot(self) -> Film:
+        """Return all that was seen so far."""
         camera = self.camera()
         self.take(camera, self.subjects())
         return camera.film()
@@ -157,6 +183,15 @@ class Plan(View):
     def delay(self, *args: Any, **kwargs: Any) -> ResultBase:
         """Send it; arguments as for the signature's own `delay`."""
         return self.signature.delay(*args, **kwargs)
+
+
+def with_still(widget: Stage, still: Still) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a notebook's output that is a widget for those who can show it, and else the still; it names the process that feeds it."""
+    found = widget._repr_mimebundle_()
+    live = found[0] if isinstance(found, tuple) else found
+    data, metadata = still._repr_mimebundle_()
+    kept = {kind: content for kind, content in data.items() if kind != "image/svg+xml"}
+    return {**(live or {}), **kept}, {**metadata, MARK: contents.this_process()}
 
 
 def _is_live() -> bool:

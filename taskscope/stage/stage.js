@@ -156,8 +156,9 @@ function icon(name) {
 }
 
 function show({ model, el, reel, clock }) {
-  let [view, by] = [model.get("view"), model.get("by")];
-  let [isTable, isStillWanted] = [false, false];
+  // A notebook may draw the same output anew: the reader's choice stays.
+  let [view, by] = reel.choice ?? [model.get("view"), model.get("by")];
+  let [isTable, isStillWanted] = [reel.isTable ?? false, false];
   const reduced = matchMedia("(prefers-reduced-motion: reduce)");
   const svg = shape("svg", { role: "group", "aria-label": "tasks" });
   const canvas = new Canvas(svg);
@@ -186,6 +187,7 @@ function show({ model, el, reel, clock }) {
 
   const choose = (name) => {
     [, view, by] = TABS.find(([tab]) => tab === name) ?? TABS[0];
+    reel.choice = [view, by];
     changed();
   };
   const changed = () => {
@@ -196,6 +198,7 @@ function show({ model, el, reel, clock }) {
       const asksForAll = ["stage", "slots"].includes(tab.dataset.tab) && !model.get("whole");
       tab.hidden = !isMine && (asksForAll || (tab.dataset.tab === "graph" && !reel.film.graphs.length) || (tab.dataset.tab === "xray" && !reel.film.xray));
     }
+    reel.isTable = isTable;
     scroller.hidden = told.hidden = isTable;
     table.hidden = !isTable;
     tableSwitch.setAttribute("aria-pressed", String(isTable));
@@ -280,6 +283,7 @@ function show({ model, el, reel, clock }) {
   const loop = (stamp) => {
     frame = requestAnimationFrame(loop);
     if (!isSeen || !last.width) return;
+    for (const other of reel.shown) if (other.root !== root && !other.root.isConnected) other.end(); // this one was drawn in its place
     canvas.still = isStillWanted || view !== "stage";
     draw(stamp);
     canvas.move();
@@ -329,7 +333,8 @@ function show({ model, el, reel, clock }) {
   reel.listeners.add(changed);
   setStill(reduced.matches);
   frame = requestAnimationFrame(loop);
-  return () => {
+  const end = () => {
+    reel.shown.delete(mine);
     cancelAnimationFrame(frame);
     reduced.removeEventListener("change", onReduced);
     resized.disconnect();
@@ -337,11 +342,14 @@ function show({ model, el, reel, clock }) {
     reel.listeners.delete(changed);
     root.remove();
   };
+  const mine = { root, end };
+  reel.shown.add(mine);
+  return end;
 }
 
 // A function, so that each model has a reel of its own, which its views share.
 export default () => {
-  const reel = Object.assign(new Reel(), { listeners: new Set() });
+  const reel = Object.assign(new Reel(), { listeners: new Set(), shown: new Set() });
   const clock = new Clock();
   // Before anything has happened there is no time that would pass.
   const hear = (now) => reel.film.origin !== null && clock.hear(now, seconds());
