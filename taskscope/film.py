@@ -1,7 +1,7 @@
 """The film: what drawing needs of the history, as plain JSON; stills.py and the live view read the same one."""
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from taskscope import layout
@@ -12,7 +12,8 @@ from taskscope.states import CALLED_OFF, ENDS
 Film = dict[str, Any]
 
 _LETTER = {"observed": "o", "inferred": "i", "contradicted": "c"}
-_PARTS = ("workers", "queues", "notes", "xray")
+_WITNESS = {"event": "e", "result": "r", "snapshot": "r", "command": "c", "publish": "p"}  # a look at the backend is its word too
+_PARTS = ("workers", "queues", "notes", "xray", "keeps")
 
 
 def film(
@@ -24,7 +25,7 @@ def film(
     commands: Iterable[tuple[float, str]] = (),
     **parts: Any,
 ) -> Film:
-    """Return the film of these tasks; `now` is a Unix time, by default that of the last mark. Parts: workers, queues, notes, xray."""
+    """Return the film of these tasks; `now` is a Unix time, by default that of the last mark. Parts: those of `Camera.take`."""
     camera = Camera(limit)
     for plan in graphs:
         camera.plan(plan)
@@ -51,7 +52,7 @@ class Camera:
         self._unplanned: dict[str, str] = {}  # id -> parent, in order of first sight
         self._graphs: list[dict[str, Any]] = []
         self._graphs_changed = False
-        self._parts: dict[str, Any] = {"workers": [], "queues": {}, "notes": [], "xray": None}
+        self._parts: dict[str, Any] = {"workers": [], "queues": {}, "notes": [], "xray": None, "keeps": True}
         self._commands: deque[list[Any]] = deque(maxlen=500)
 
     def plan(self, plan: Mapping[str, Any]) -> None:
@@ -154,6 +155,7 @@ class Camera:
             "result": task.result,
             "sentence": sentence(task) if task.name or not old else f"{old['label']}{sentence(task)[len(label(task)) :]}",
             "said": dict(task.said) | ({"result": task.stored} if task.stored else {}),
+            "broker": [[self._seconds(at), where] for at, where in task.broker],
             "row": old["row"] if old else len(self._entries) + len(self._dropped),
             "lanes": lanes,
         }
@@ -199,7 +201,10 @@ class Camera:
             "slot": lane.slot,
             "row": before["row"] if before else self._rows.take(),
             "eta": None if lane.eta is None else self._seconds(lane.eta),
-            "marks": [[mark.state, self._seconds(mark.at), _LETTER[mark.evidence], mark.note] for mark in lane.marks],
+            "marks": [
+                [mark.state, self._seconds(mark.at), _LETTER[mark.evidence], mark.note, "".join(_WITNESS[who] for who in mark.sources)]
+                for mark in lane.marks
+            ],
             "spans": [[span.kind, self._seconds(span.begin), None if span.end is None else self._seconds(span.end)] for span in lane.spans],
             "cells": self._cells(task, lane),
         }
@@ -274,8 +279,12 @@ def workers(known: Mapping[str, Worker], now: float, slots: Mapping[str, int] | 
     ]
 
 
-def queues(snapshot: Mapping[str, Any]) -> dict[str, dict[str, int]]:
-    """Return the counts of an X-ray's queues as a part of the film: messages that wait, and those taken but not confirmed."""
+def queues(snapshot: Mapping[str, Any], running: Collection[str] = ()) -> dict[str, dict[str, int]]:
+    """Return the counts of an X-ray's queues as a part of the film: messages that wait, and those taken but not confirmed.
+
+    Where the broker shows each of these, `kept` counts those of tasks that run: a task that is confirmed only at its end is in
+    the broker and in the worker at once.
+    """
     counts = {
         queue["name"]: {"waiting": queue["waiting"], "unacked": queue["unacked"] or 0}
         for queue in snapshot["queues"]
@@ -283,6 +292,11 @@ def queues(snapshot: Mapping[str, Any]) -> dict[str, dict[str, int]]:
     }
     for taken in snapshot["unacked"]:
         counts.setdefault(taken["message"]["queue"], {"waiting": 0, "unacked": 0})["unacked"] += 1
+    shows_each = all(queue["unacked"] is None for queue in snapshot["queues"]) and "unacked" not in (snapshot["of"] or {})
+    if shows_each:
+        for name, told in counts.items():
+            held = [taken["message"]["id"] for taken in snapshot["unacked"] if taken["message"]["queue"] == name]
+            told["kept"] = len(set(held) & set(running))
     return counts
 
 
@@ -366,6 +380,7 @@ def _ghost(node: Mapping[str, Any], row: int) -> dict[str, Any]:
         "evidence": "observed",
         "sentence": text,
         "said": {},
+        "broker": [],
         "row": row,
         "lanes": [],
     }

@@ -46,12 +46,16 @@ class _Screen:
         if goes_on != self.goes_on or (self.is_behind and now - self.keyframe_at >= KEYFRAME):
             self.stage.keyframe(self.camera.film(live=goes_on))
             self.keyframe_at, self.goes_on, self.is_behind = now, goes_on, False
+            if not goes_on and self.stage.at_rest:
+                self.stage.at_rest()
 
     def stop(self) -> None:
         """Send the picture as it is, with its clock standing still."""
         if self.stage.comm is not None:
             self.view.take(self.camera, self.view.subjects())
             self.stage.keyframe(self.camera.film())
+            if self.stage.at_rest:
+                self.stage.at_rest()
 
 
 class Projector:
@@ -95,4 +99,7 @@ class Projector:
                 except Exception:  # a picture that fails must not take the others along
                     log.exception("a live view could not be fed")
         for screen in self._screens:
-            screen.stop()
+            try:
+                screen.stop()
+            except Exception:
+                log.exception("a live view could not be stopped")

@@ -13,9 +13,9 @@ import resvg_py
 
 from taskscope import paint
 from taskscope.film import never_ran
-from taskscope.moment import horizon, look, moment, nest, rank
+from taskscope.moment import disagreement, horizon, look, moment, nest, rank, words_of
 from taskscope.paint import SANS
-from taskscope.scenes import PAD, Item, Scene, disagreement, scene
+from taskscope.scenes import PAD, Item, Scene, scene
 from taskscope.states import STATES
 
 if TYPE_CHECKING:
@@ -42,6 +42,12 @@ class Still:
 
     def __repr__(self) -> str:
         return self._text
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Still) and (self._svg, self._text) == (other._svg, other._text)
+
+    def __hash__(self) -> int:
+        return hash(self._svg)
 
     def _repr_mimebundle_(self, **_wanted: object) -> tuple[dict[str, Any], dict[str, Any]]:
         data = {"image/png": png(self._svg), "image/svg+xml": self._svg, "text/plain": self._text}
@@ -92,7 +98,7 @@ def text(film: Mapping[str, Any], view: str) -> str:
             return str(words)
         return "\n".join(" · ".join(cell for cell in row if isinstance(cell, str) and cell) for row in rows) or "no X-ray was taken"
     if view == "witnesses":
-        lines = [_testimony(task) for task in film["tasks"]]
+        lines = [_testimony(task, film["now"]) for task in nest(film)]
     elif view == "graph" and film["graphs"]:
         lines = _graph_sentences(film)
     else:
@@ -121,7 +127,7 @@ def to_figure(film: Mapping[str, Any], theme: str = "light") -> "Figure":
                 axes.barh(
                     row, (end if finish is None else finish) - begin, left=begin, height=high, color=fill, edgecolor=edge, hatch=hatch
                 )
-        for state, at, evidence, _ in lane["marks"]:
+        for state, at, evidence, *_ in lane["marks"]:
             drawn = look(state)
             face = colours["bg"] if evidence == "i" or state == "PENDING" else colours[drawn]
             axes.plot(at, row, "o", ms=9 if rank(state) >= 3 else 5, mfc=face, mec=colours[f"{drawn}.edge"], zorder=3)
@@ -166,14 +172,12 @@ def _moments(film: Mapping[str, Any]) -> list[float]:
     return [t for t, later in pairwise([*found, film["now"]]) if later - t > gap] + [film["now"]]
 
 
-def _testimony(task: Mapping[str, Any]) -> str:
-    said = [
-        f"{who} {task['said'][key]}"
-        for key, who in (("event", "events"), ("result", "result backend"), ("command", "broker"))
-        if key in task["said"]
-    ]
-    verdict = " – they disagree" if disagreement(task["said"]) else ""
-    return f"{task['label']}: {' · '.join(said) or 'nobody says anything'}{verdict}"
+def _testimony(task: Mapping[str, Any], t: float) -> str:
+    said = words_of(task, t)
+    words = [f"{who} {said[key]}" for key, who in (("e", "events"), ("r", "result backend"), ("c", "broker:")) if key in said]
+    if not words:
+        words = ["sent from here, and nobody else has said anything" if "p" in said else "no witness has said anything"]
+    return f"{task['label']}: {' · '.join(words)}{' – they disagree' if disagreement(task, t) else ''}"
 
 
 def _graph_sentences(film: Mapping[str, Any]) -> list[str]:

@@ -3,7 +3,7 @@
 import json
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ class Stage(anywidget.AnyWidget):
 
     def __init__(self, film: Film | None = None, view: str = "stage", by: str = "attempt", whole: bool = True) -> None:
         self._lock = threading.Lock()
+        self.at_rest: Callable[[], None] | None = None  # what is to be done when there is nothing new for a while
         self._seq = 0
         super().__init__(film={**(film or {}), "seq": 0}, view=view, by=by, whole=whole)
 

@@ -1,5 +1,5 @@
 // The six pictures as plain lists of shapes, at one moment and one width: the twin of scenes.py, compared with it by a test.
-import { axis, duration, extent, fit, horizon, isEnd, isKnown, lookOf, moment, rank, runningFor, tick } from "./model.mjs";
+import { axis, disagree, duration, extent, fit, horizon, isEnd, isKnown, lookOf, moment, rank, runningFor, tick, wasSent, wordsOf } from "./model.mjs";
 
 const PAD = 12;
 const { floor, min, max, abs, ceil } = Math;
@@ -35,7 +35,7 @@ class Board {
   }
 
   text(key, cls, x, y, text, width = 0, anchor = "start") {
-    const size = cls === "bright" ? 10 : cls === "faint" || cls === "code" ? 11 : 12;
+    const size = ["faint", "code", "bright"].includes(cls) ? 11 : 12;
     const broad = cls === "title" || cls === "alarm" || cls === "code" ? 1.12 : 1;
     this.items.push({ tag: "text", key, cls, x: round(x), y: round(y), text: width ? fit(text, width / broad, size) : text, anchor });
   }
@@ -55,7 +55,7 @@ function token(board, task, here, x, y, r, t, label = 0, text = "") {
 
 export function spoken(task, here, t) {
   if (!here) return `${task.label}, not sent yet`;
-  const parts = [task.label, `attempt ${here.lane.attempt + 1}`, here.state];
+  const parts = [task.label, ...(wasSent(task, t) ? [`attempt ${here.lane.attempt + 1}`] : []), here.state];
   if (here.place === "slot") {
     if (here.state !== "RETRY") parts.push(runningFor(t - here.since));
     parts.push(here.lane.slot ? `slot ${here.lane.slot}` : "slot unknown");
@@ -100,7 +100,7 @@ function stage(board, film, tasks, t) {
   for (const task of tasks) if (planned.has(task.id)) ghosts.set(task.id, ghosts.size);
   const lanes = tasks.flatMap((task) => task.lanes);
   const orNone = (names) => (names.length ? names : [""]);
-  const queues = orNone(unique(tasks.filter((task) => task.lanes.length).map((task) => task.queue)));
+  const queues = orNone(unique(tasks.filter(waits).map((task) => task.queue)));
   const busy = lanes.filter((lane) => lane.cells[1] >= 0 || lane.slot).map((lane) => lane.host);
   const hosts = orNone(unique([...film.workers.map((worker) => worker.host), ...busy]));
   const cells = (place, top, needed) => new Cells(lefts[place] + 10, top, widths[place] - 20, needed, tasks.length);
@@ -131,7 +131,8 @@ function stage(board, film, tasks, t) {
   const ends = [areas.get("notebook "), areas.get("end ")].map((area) => area.y + area.height + 16);
   const height = max(150, bottom, y + 14, ...ends);
   const narrow = board.width < 640;
-  (narrow ? ["notebook", "broker", "", "results"] : ["your notebook", "broker", "", "result backend"]).forEach((title, place) => {
+  const store = narrow ? "results" : film.keeps ? "result backend" : "no result backend";
+  [narrow ? "notebook" : "your notebook", "broker", "", store].forEach((title, place) => {
     if (title) {
       board.rect(`place ${place}`, "place", lefts[place], 1, widths[place], height, 8);
       board.text(`title ${place}`, "title", lefts[place] + 10, 20, title, widths[place] - 20);
@@ -140,8 +141,8 @@ function stage(board, film, tasks, t) {
   });
   board.height = height + 2;
 
-  const counts = sections(board, film, areas, slots, hosts, lefts, widths, height, t);
-  const running = tokens(board, tasks, areas, slots, ghosts, widths[2], t);
+  const counts = sections(board, film, tasks, areas, slots, hosts, lefts, widths, height, t);
+  const running = tokens(board, film, tasks, areas, slots, ghosts, widths[2], t);
   const words = { queue: "waiting", bag: "reserved", end: "ended", notebook: "not sent yet" };
   for (const [key, area] of areas) {
     if (area.more) board.text(`more ${key}`, "faint", area.x + area.width, area.y + area.height + 11, `+ ${area.more} more`, area.width, "end");
@@ -152,20 +153,26 @@ function stage(board, film, tasks, t) {
       board.text(`count ${key}`, "faint", area.x, top, count, area.width);
     }
   }
-  const sent = tasks.filter((task) => moment(task, t)).length;
+  const sent = tasks.filter((task) => wasSent(task, t)).length;
   board.text("sent", "faint", lefts[0] + 10, 38, `${sent} sent`, widths[0] - 20);
-  if (running && !Object.values(film.queues).some((told) => told.unacked))
-    board.text("nowhere", "faint", lefts[2] + 10, height - 6, "running: in no broker key", widths[2] - 20);
+  // How many of those that run the broker still has is known of the moment of the look, and not before.
+  const kept = running && t >= film.now ? Object.values(film.queues).flatMap((told) => told.kept ?? []) : [];
+  if (kept.length) {
+    const copies = kept.reduce((sum, number) => sum + number, 0);
+    const text = copies ? `the broker keeps a copy of ${copies}` : "the broker has no copy of what runs";
+    board.text("kept", "faint", lefts[2] + 10, height - 6, text, widths[2] - 20);
+  }
   board.height += 22;
   board.text("step", "code", 2, board.height - 8, lastStep(film, tasks, t), board.width - 4);
 }
 
-function sections(board, film, areas, slots, hosts, lefts, widths, height, t) {
+function sections(board, film, tasks, areas, slots, hosts, lefts, widths, height, t) {
   const counts = new Map();
   for (const [key, area] of areas) {
     const { place, name } = area;
     if (place === "queue") {
-      board.text(`queue ${name}`, "text", area.x, area.y - 20, name ? `queue "${name}"` : "queue", area.width);
+      const title = name ? `queue "${name}"` : tasks.some(waits) ? "queue not known" : "queue";
+      board.text(`queue ${name}`, "text", area.x, area.y - 20, title, area.width);
       const told = film.queues[name];
       if (told?.unacked && t >= film.now) board.text(`unacked ${name}`, "faint", area.x, height - 6, `${told.unacked} unacked`, area.width);
     }
@@ -187,7 +194,7 @@ function sections(board, film, areas, slots, hosts, lefts, widths, height, t) {
   return counts;
 }
 
-function tokens(board, tasks, areas, slots, ghosts, width, t) {
+function tokens(board, film, tasks, areas, slots, ghosts, width, t) {
   let running = 0;
   const heard = tasks.some((task) => task.said.result);
   for (const task of tasks) {
@@ -209,7 +216,8 @@ function tokens(board, tasks, areas, slots, ghosts, width, t) {
     } else if (here.place === "queue") areas.get(`queue ${task.queue}`).put(board, task, here, here.cell, t);
     else if (here.place === "end") {
       let result = task.result ? (here.state === "SUCCESS" ? ` = ${task.result}` : ` ${task.result}`) : "";
-      if (heard && here.state === "SUCCESS" && !task.said.result) result = " (not kept)"; // the backend spoke of others, and not of this one
+      // There is no backend, or it spoke of others, and not of this one.
+      if (!film.keeps || (heard && here.state === "SUCCESS" && !task.said.result)) result = " (not kept)";
       areas.get("end ").put(board, task, here, here.cell, t, task.label + result);
     } else {
       const wait = lane.eta !== null && lane.eta > t ? `, in ${duration(lane.eta - t)}` : "";
@@ -218,6 +226,12 @@ function tokens(board, tasks, areas, slots, ghosts, width, t) {
     }
   }
   return running;
+}
+
+/** Whether a task has a place among the queues: it was sent to one, or it waited in one whose name nobody told. */
+function waits(task) {
+  const isPassedBy = ({ marks }, number) => marks[number][2] === "i" && number + 1 < marks.length && marks[number + 1][1] <= marks[number][1];
+  return task.lanes.some((lane) => lane.marks.some((mark, number) => mark[0] === "PENDING" && (task.queue || !isPassedBy(lane, number))));
 }
 
 function lastStep(film, tasks, t) {
@@ -286,7 +300,7 @@ function laneRow(board, task, lane, t, at, left, top) {
 
 function spanOf(board, key, kind, x0, x1, middle, seconds, marks) {
   const [width, text] = [x1 - x0, duration(seconds)];
-  const size = extent(text, 10);
+  const size = extent(text, 11);
   if (kind === "waiting") board.rect(`span ${key}`, "waiting", x0, middle - 1.5, width, 3);
   else if (kind === "reserved") board.rect(`span ${key}`, "reserved", x0, middle - 3.5, width, 7);
   else if (kind === "running") {
@@ -561,26 +575,27 @@ function wayOf(board, one, two, spots, half, tall, kind, number) {
 
 // ------------------------------------------------------------------------------------------------ witnesses and xray
 
-const WITNESSES = { event: "events", result: "result backend", command: "broker", publish: "your notebook" };
-
-function witnesses(board, film, tasks) {
+function witnesses(board, film, tasks, t) {
+  const isWatched = tasks.some((task) => task.broker.length);
   const rows = tasks.map((task) => {
-    const said = Object.keys(WITNESSES).map((witness) => {
-      const state = task.said[witness];
-      return state ? { state, uuid: task.id, key: `${task.id} ${witness}` } : "–";
-    });
-    const ends = new Set([task.said.event, task.said.result].filter(Boolean));
-    return [task.label, ...said, ends.size > 1 ? { alarm: "≠ disagree" } : ""];
+    const said = wordsOf(task, t);
+    const states = ["e", "r"].map((witness) => (said[witness] ? { state: said[witness], uuid: task.id, key: `${task.id} ${witness}` } : "–"));
+    const messages = [isWatched ? (said.c ?? "–") : "not asked", said.p ? "sent it" : "–"]; // these two know of messages, not of states
+    return [task.label, ...states, ...messages, disagree(task, t) ? { alarm: "≠ disagree" } : Object.keys(said).length ? "" : "no word of it"];
   });
   const narrow = board.width < 640;
-  const titles = narrow ? ["events", "results", "broker", "notebook"] : Object.values(WITNESSES);
-  const shares = narrow ? [0.15, 0.18, 0.18, 0.16, 0.17, 0.16] : [0.2, 0.16, 0.16, 0.16, 0.16, 0.16];
+  const titles = narrow ? ["events", "results", "broker", "notebook"] : ["events", "result backend", "broker", "your notebook"];
+  const shares = narrow ? [0.17, 0.2, 0.2, 0.13, 0.13, 0.17] : [0.22, 0.18, 0.18, 0.12, 0.14, 0.16];
   table(board, ["task", ...titles, ""], shares, rows, "nothing has happened yet");
 }
 
 function xray(board, film) {
   const shown = film.xray ?? { columns: ["key", "type", "holds", "time to live"], shares: [0.34, 0.1, 0.42, 0.14], rows: [] };
-  table(board, shown.columns, shown.shares, shown.rows, "no X-ray was taken");
+  // The last column, of times, is never cut: what it needs more than its share is taken from the one before.
+  const [before, last] = shown.shares.slice(-2);
+  const texts = [shown.columns.at(-1), ...shown.rows.map((row) => row.at(-1))];
+  const needed = max(last, (max(...texts.map((text) => extent(text, 11))) + 9) / (board.width - 2 * PAD));
+  table(board, shown.columns, [...shown.shares.slice(0, -2), before + last - needed, needed], shown.rows, "no X-ray was taken");
 }
 
 function table(board, titles, shares, rows, empty) {

@@ -29,7 +29,7 @@ BOOT = 5.0  # seconds from a worker's first event until it surely listens to com
 
 # Where they stand in the observation itself; and the clocks, which order nothing (children have their own).
 _ELSEWHERE = frozenset({"type", "uuid", "hostname", "timestamp", "retries", "clock", "utcoffset", "local_received", "traceback"})
-_PICKLES = frozenset({"pickle", "application/x-python-serialize"})
+PICKLES = frozenset({"pickle", "application/x-python-serialize"})
 
 
 def observation_of(event: Any, arrived: float) -> Observation | None:
@@ -145,6 +145,8 @@ class EventsTap(Listener):
             self._say_hello()
             self._drain_until(lambda: self._hello_came or len(self._unread) > refused, 0.1)
             if not self._hello_came and len(self._unread) > refused:
+                if self._app.conf.event_serializer in PICKLES:
+                    raise Refused("they are pickles, which could run any code, so they are not opened (set event_serializer='json')")
                 raise Refused(f"they are written as {self._app.conf.event_serializer!r}, and this app accepts {_names(self._app)}")
 
     def _say_hello(self) -> None:
@@ -185,7 +187,7 @@ class EventsTap(Listener):
             exchange=self._mailbox.name,
             declare=[self._mailbox],
             headers={"clock": 0, "expires": 0},
-            serializer=self._app.conf.task_serializer if self._app.conf.task_serializer not in _PICKLES else "json",
+            serializer=self._app.conf.task_serializer if self._app.conf.task_serializer not in PICKLES else "json",
             retry=False,
         )
 
@@ -207,12 +209,9 @@ def broker_name(app: Celery) -> str:
 def _accepted(app: Celery) -> set[str]:
     """Find the serializers in which events may come: what the app accepts, its own event serializer, and JSON.
 
-    An app that accepts no pickles gets none here either, even if its events are set to be some.
+    Pickles are never opened, even if the app does: to look must not run anybody's code.
     """
-    accepted = set(app.conf.accept_content or ()) | {"json"}
-    own = app.conf.event_serializer
-    if own not in _PICKLES:
-        accepted.add(own)
+    accepted = (set(app.conf.accept_content or ()) | {"json", app.conf.event_serializer}) - PICKLES
     usable = set()
     for name in accepted:
         with contextlib.suppress(SerializerNotInstalled):
@@ -221,7 +220,7 @@ def _accepted(app: Celery) -> set[str]:
 
 
 def _names(app: Celery) -> str:
-    return ", ".join(sorted(set(app.conf.accept_content or ()) | {"json"}))
+    return ", ".join(sorted((set(app.conf.accept_content or ()) | {"json"}) - PICKLES))
 
 
 def connect(connection: Connection) -> None:

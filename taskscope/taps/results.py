@@ -13,6 +13,7 @@ from celery.backends.redis import RedisBackend
 
 from taskscope.observation import Observation, Source
 from taskscope.taps import plain
+from taskscope.taps.events import PICKLES
 from taskscope.taps.listener import Refused, Say
 from taskscope.taps.redis_line import RedisLine
 from taskscope.taps.wire import Connect, connect_like
@@ -75,6 +76,8 @@ class ResultsTap(RedisLine):
     def find(self) -> Connect:
         """Find the backend, and the keys of its results."""
         backend = redis_backend(self._app)
+        if backend.content_type in PICKLES:
+            raise Refused("they are pickles, which could run any code, so they are not opened (set result_serializer='json')")
         self._decode = partial(_read, backend)
         self.command = ("PSUBSCRIBE", literally(prefix_of(backend)) + b"*")
         return connect_like(backend.client.connection_pool)

@@ -7,6 +7,7 @@ from taskscope.history import Lane, Mark, Span, Task
 
 HOST = "celery@lab"
 ORIGIN = 1_800_000_000.0
+_BOTH = ("event", "result")
 WORKERS = [{"host": HOST, "slots": 2, "alive": True}]
 
 
@@ -19,9 +20,12 @@ def lane(
     backoff: float | None = None,
     **more: Any,
 ) -> Lane:
-    """Return a lane by its states and seconds; a state in brackets is inferred."""
+    """Return a lane by its states and seconds; a state in brackets is inferred. `told` is who told of a state, where it is not as usual."""
+    told = {"PENDING": ("event", "publish"), "RECEIVED": ("event",), "PROGRESS": ("result",), **more.get("told", {})}
     marks = tuple(
-        Mark(state.strip("()"), ORIGIN + at, "inferred" if state.startswith("(") else "observed", ("event",), more.get("note", ""))
+        Mark(state.strip("()"), ORIGIN + at, "inferred", (), more.get("note", ""))
+        if state.startswith("(")
+        else Mark(state, ORIGIN + at, more.get("evidence", {}).get(state, "observed"), told.get(state, _BOTH), more.get("note", ""))
         for state, at in steps
     )
     at = {mark.state: mark.at for mark in marks}
@@ -77,7 +81,15 @@ def many_kinds() -> list[Task]:
         task(
             "add",
             "(4, 4)",
-            lane("f", ("PENDING", 0.3), ("(RECEIVED)", 0.65), ("STARTED", 0.65), ("PROGRESS", 0.8), ("SUCCESS", 0.95)),
+            lane(
+                "f",
+                ("PENDING", 0.3),
+                ("(RECEIVED)", 0.65),
+                ("STARTED", 0.65),
+                ("PROGRESS", 0.8),
+                ("SUCCESS", 0.95),
+                told={"SUCCESS": ("event",)},
+            ),
             result="8",
             stored="PROGRESS",
         ),

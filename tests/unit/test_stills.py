@@ -30,7 +30,7 @@ def _mean() -> Film:
     ]
     nodes = [{"id": one.id, "name": one.name, "label": MEAN, "kind": "task", "box": 0, "known": True} for one in names]
     plan = {"nodes": nodes, "edges": [], "boxes": [{"id": MEAN, "kind": "group", "parent": None}]}
-    table = {"columns": [MEAN], "shares": [1.0], "rows": [[MEAN]]}
+    table = {"columns": [MEAN, "-"], "shares": [0.9, 0.1], "rows": [[MEAN, ""]]}
     return film(
         names, graphs=[plan], workers=[{"host": MEAN, "slots": 1, "alive": True}], notes=[MEAN], xray=table, commands=[(films.ORIGIN, MEAN)]
     )
