@@ -1,6 +1,7 @@
 """A kernel in which a test runs cells one by one, in the order that it likes."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -34,8 +35,8 @@ class Kernel:
 
 
 @contextlib.contextmanager
-def kernel() -> Iterator[Kernel]:
-    """Start a kernel where the lessons are; it ends with the block."""
+def kernel(**environment: str) -> Iterator[Kernel]:
+    """Start a kernel where the lessons are, with these variables beside ours; it ends with the block."""
     client = NotebookClient(
         nbformat.v4.new_notebook(),
         kernel_name="python3",
@@ -43,7 +44,7 @@ def kernel() -> Iterator[Kernel]:
         coalesce_streams=True,
         resources={"metadata": {"path": NOTEBOOKS}},
     )
-    with client.setup_kernel():
+    with client.setup_kernel(env=os.environ | environment):
         yield Kernel(client)
 
 
