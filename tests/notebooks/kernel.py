@@ -2,10 +2,12 @@
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import nbformat
+from jupyter_core.utils import ensure_event_loop
 from nbclient import NotebookClient
 
 from tests.notebooks.lessons import NOTEBOOKS
@@ -44,8 +46,12 @@ def kernel(**environment: str) -> Iterator[Kernel]:
         coalesce_streams=True,
         resources={"metadata": {"path": NOTEBOOKS}},
     )
-    with client.setup_kernel(env=os.environ | environment):
-        yield Kernel(client)
+    try:
+        with client.setup_kernel(env=os.environ | environment):
+            yield Kernel(client)
+    finally:
+        if threading.current_thread() is not threading.main_thread():
+            ensure_event_loop().close()  # each thread that asks gets one of its own
 
 
 def text(outputs: list[Any]) -> str:
