@@ -155,16 +155,15 @@ def _embedded(ran: bool) -> str:
         mended = f" (it was {stack.worker}, it runs again)"
     elif stack.sources != sources():
         mended = " (restarted, because the task code was edited)"
-        worker.stop()
     if stack.worker == "paused":
         worker.start()  # one that is frozen can't say what it has
     if ran:
-        cleared = leftovers.clear(_app(), _kill_and_give_back, [stack.worker_pid or 0, *worker.pool()])
+        cleared = leftovers.clear(_app(), _kill_and_give_back, [stack.worker_pid, *worker.pool()] if stack.worker_pid else [])
+    if stack.sources != sources() and _stack().worker == "running":
+        worker.stop()
     stack = client.ask("start worker")
-    found = (
-        f"Connected: {stack.server} on 127.0.0.1:{stack.port} · worker {NODE}, {CONCURRENCY} processes, {len(stack.tasks)} tasks{mended}"
-    )
-    return f"{found}\n{cleared}".rstrip()
+    where = f"{stack.server} on 127.0.0.1:{stack.port}"
+    return f"Connected: {where} · worker {NODE}, {CONCURRENCY} processes, {len(stack.tasks)} tasks{mended}\n{cleared}".rstrip()
 
 
 def _kill_and_give_back() -> None:

@@ -8,7 +8,7 @@ or a process that has ended left is cleared; what another open notebook is busy 
 import re
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import psutil
@@ -38,10 +38,10 @@ class Bench:
     read: list[str]
 
 
-def look(app: Celery) -> Bench:
+def look(app: Celery, worker_runs: bool) -> Bench:
     """See what is there."""
     said: dict[str, list[str]] = {}
-    for timeout in (0.5, 1.5):  # a question in the first moments after a worker's start can get lost
+    for timeout in (0.5, 1.5) * worker_runs:  # a question in the first moments after a worker's start can get lost
         replies = app.control.broadcast(_LOOK, reply=True, limit=1, timeout=timeout, destination=[NODE])
         if replies:
             said = replies[0][NODE]
@@ -53,15 +53,15 @@ def look(app: Celery) -> Bench:
     return Bench(list(in_worker.values()), [_task(message) for message in evidence.waiting_anywhere(app)], said.get("queues", []))
 
 
-def clear(app: Celery, kill_worker: Callable[[], None], worker_pids: Iterable[int]) -> str:
+def clear(app: Celery, kill_worker: Callable[[], None], worker_pids: Collection[int]) -> str:
     """Clear away what nobody needs any more, and say in words what that was; nothing when the bench was clean.
 
     Args:
         app: the course's application.
         kill_worker: what kills the worker, and puts what it had back into the queues. It may be called or not.
-        worker_pids: the processes of the worker; what they sent was asked for by somebody else's task.
+        worker_pids: the processes of the worker, none if it does not run. What they sent, another task asked for: nobody waits for it.
     """
-    bench = look(app)
+    bench = look(app, bool(worker_pids))
     alive = {task.id for task in (*bench.in_worker, *bench.in_queues) if is_somebody_s(task.origin, set(worker_pids))}
     left = [task for task in (*bench.in_worker, *bench.in_queues) if task.id not in alive]
     theirs = [task for task in (*bench.in_worker, *bench.in_queues) if task.id in alive]
