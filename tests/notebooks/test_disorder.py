@@ -177,10 +177,11 @@ def test_a_worker_killed_before_any_cell_leaves_errors_with_a_next_step(lesson: 
 @pytest.mark.disorder
 @all_lessons
 def test_cells_in_any_order_end_and_the_lesson_runs_from_the_top_after_them(lesson: Lesson) -> None:
-    order = lesson.code[::-1] + random.sample(lesson.code, len(lesson.code))
+    order = [*reversed(range(len(lesson.code))), *random.sample(range(len(lesson.code)), len(lesson.code))]
+    print(f"code cells in this order: {order}")
     with kernel() as notebook:
-        for cell in order:
-            run_in_a_hurry(notebook, cell.source)
+        for number in order:
+            run_in_a_hurry(notebook, lesson.code[number].source)
         run_whole(notebook, lesson)
 
 
