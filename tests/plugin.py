@@ -29,6 +29,7 @@ for _name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND", "CELERY_KEY_PREFIX",
 os.environ.update(
     CLASSROOM_STATE=str(_state / "stack"),
     CLASSROOM_GRACE="2",
+    CLASSROOM_MY_TASKS=str(_state),
     TUTORIAL_DATA_DIR=str(_state / "data"),
     PYTHONPATH=str(ROOT),
     TASKSCOPE_STILLS="1",
@@ -38,11 +39,11 @@ os.environ.update(
 
 
 class _ByFile(LoadFileScheduling):
-    """A file's tests run in a row on one worker; only the exercises, which would take longer than all the rest, go by lesson."""
+    """A file's tests run in a row on one worker; only what would take longer than all the rest goes by lesson."""
 
     def _split_scope(self, nodeid: str) -> str:
-        lesson = re.search(r"exercises.*\[(\d\d)\.\d", nodeid)
-        return f"exercises {lesson[1]}" if lesson else str(super()._split_scope(nodeid))
+        lesson = re.search(r"(exercises|disorder).*\[(\d\d)", nodeid)
+        return f"{lesson[1]} {lesson[2]}" if lesson else str(super()._split_scope(nodeid))
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByFile:
