@@ -1,4 +1,4 @@
-"""What a notebook needs of the classroom: `connect()`, `predict()`, a look at the broker, and hands on the worker and the broker.
+"""What a notebook needs of the classroom: `connect()`, `predict()`, `bar()`, a look at the broker, and hands on the worker and the broker.
 
 The first cell of every lesson:
 
@@ -14,13 +14,14 @@ from typing import Any
 import psutil
 
 from classroom import connections, doctor, evidence, hints
+from classroom.bar import Bar as bar
 from classroom.errors import ClassroomError
 from classroom.predictions import predict
 from classroom.stack import client
 from classroom.stack.place import ROOT, Stack, fingerprint
 from classroom.stack.supervisor import CONCURRENCY, NODE, QUEUES
 
-__all__ = ["broker", "connect", "examine", "predict", "unacknowledged", "waiting", "worker"]
+__all__ = ["bar", "broker", "connect", "examine", "predict", "unacknowledged", "waiting", "worker"]
 
 _FINISH_WITHIN = 5.0  # seconds
 
