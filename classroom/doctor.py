@@ -22,9 +22,10 @@ from celery.exceptions import TimeoutError as CeleryTimeoutError
 from packaging.requirements import Requirement
 
 from classroom.errors import ClassroomError, typed
+from classroom.my_tasks import worker_command
 from classroom.stack import client
-from classroom.stack.place import ROOT, Stack, fingerprint
-from classroom.stack.supervisor import QUEUES
+from classroom.stack.place import ROOT, Stack
+from classroom.stack.task_code import sources
 
 PYTHON = (3, 11)
 _PATIENCE = 2.0  # seconds for a server or a worker to answer: they are near, or they are not there
@@ -180,13 +181,14 @@ def check_worker(app: Celery) -> Finding:
 def check_tasks(app: Celery) -> Finding:
     """Compare the tasks of this checkout with those that the worker has registered."""
     app.loader.import_default_modules()
-    ours = {name for name in app.tasks if not name.startswith("celery.")}
+    # A task that is defined in a notebook's cell is no worker's business.
+    ours = {name for name, task in app.tasks.items() if not name.startswith("celery.") and task.__module__ != "__main__"}
     for node, registered in _answers(app, "registered").items():
         if missing := sorted(ours - {line.split(" ")[0] for line in registered}):
             return Finding("tasks", f"{node} does not know {', '.join(missing[:3])}", _restart_worker())
     stack = client.current()
-    if not client.is_outside() and stack and stack.sources != fingerprint(ROOT / "tutorial_tasks"):
-        return Finding("tasks", "the worker was started before tutorial_tasks was edited", _restart_worker())
+    if not client.is_outside() and stack and stack.sources != sources():
+        return Finding("tasks", "the worker was started before the task code was edited", _restart_worker())
     return Finding("tasks", f"the worker knows all {len(ours)}")
 
 
@@ -232,7 +234,7 @@ def _unreachable(subject: str, url: str, variable: str, error: Exception) -> Fin
 
 
 def _start_worker() -> str:
-    return f"celery -A tutorial_tasks.celery_app worker -E -Q {','.join(QUEUES)}" if client.is_outside() else "python -m classroom up"
+    return worker_command() if client.is_outside() else "python -m classroom up"
 
 
 def _restart_worker() -> str:

@@ -9,19 +9,22 @@ The first cell of every lesson:
 import os
 import signal
 import time
+from types import ModuleType
 from typing import Any
 
 import psutil
 
 from classroom import connections, doctor, evidence, hints
 from classroom.bar import Bar as bar
+from classroom import my_tasks as own_tasks
 from classroom.errors import ClassroomError
 from classroom.predictions import predict
 from classroom.stack import client
-from classroom.stack.place import ROOT, Stack, fingerprint
+from classroom.stack.place import Stack
 from classroom.stack.supervisor import CONCURRENCY, NODE, QUEUES
+from classroom.stack.task_code import sources
 
-__all__ = ["bar", "broker", "connect", "examine", "predict", "unacknowledged", "waiting", "worker"]
+__all__ = ["bar", "broker", "connect", "examine", "my_tasks", "predict", "unacknowledged", "waiting", "worker"]
 
 _FINISH_WITHIN = 5.0  # seconds
 
@@ -46,6 +49,7 @@ def connect() -> None:
         connections.renew()
     _connected_to = url
     hints.install()
+    own_tasks.install(my_tasks)
     print(line)
 
 
@@ -53,6 +57,17 @@ def examine() -> None:
     """Print the doctor's report."""
     for finding in doctor.examine():
         print(finding)
+
+
+def my_tasks(source: str) -> ModuleType:
+    """Write tasks of your own to `my_tasks.py`, start the worker again with them, and return the module.
+
+    In a notebook a cell that begins with `%%my_tasks` does the same with its own text.
+
+    Raises:
+        ClassroomError: the source is wrong, or the worker cannot run it; everything is then as it was before.
+    """
+    return own_tasks.write(source, worker.restart)
 
 
 def waiting(queue: str = "celery") -> list[dict[str, Any]]:
@@ -138,8 +153,8 @@ def _embedded() -> str:
     if stack.worker != "running":
         mended = f" (it was {stack.worker}, it runs again)"
         stack = client.ask("start worker")
-    elif stack.sources != fingerprint(ROOT / "tutorial_tasks"):
-        mended = " (restarted, because tutorial_tasks was edited)"
+    elif stack.sources != sources():
+        mended = " (restarted, because the task code was edited)"
         worker.stop()
         stack = client.ask("start worker")
     return f"{found} · worker {NODE}, {CONCURRENCY} processes, {len(stack.tasks)} tasks{mended}"

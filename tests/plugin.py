@@ -29,6 +29,7 @@ for _name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND", "CELERY_KEY_PREFIX",
 os.environ.update(
     CLASSROOM_STATE=str(_state / "stack"),
     CLASSROOM_GRACE="2",
+    CLASSROOM_MY_TASKS=str(_state),
     TUTORIAL_DATA_DIR=str(_state / "data"),
     PYTHONPATH=str(ROOT),
     TASKSCOPE_STILLS="1",

@@ -1,15 +1,13 @@
 """What an exercise is, and how an answer is judged: by what it made happen, never by a return value alone."""
 
-import contextlib
-import signal
-import threading
 import traceback
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from classroom.errors import ClassroomError
+from classroom.time_limit import OutOfTime, time_limit
 
 Answer = Callable[..., Any]
 Judge = Callable[[Answer], str]
@@ -87,37 +85,14 @@ def run(answer: Answer, *args: Any) -> Any:
         _Raised: it raised; `check` makes a verdict of that.
     """
     try:
-        with _time_limit(_TIME_LIMIT):
+        with time_limit(_TIME_LIMIT):
             return answer(*args)
-    except _OutOfTime:
+    except OutOfTime:
         raise NotYet(
             f"{answer.__name__} was still busy after {_TIME_LIMIT:g} seconds; does it wait for something that never comes?"
         ) from None
     except Exception as error:
         raise _Raised from error
-
-
-class _OutOfTime(BaseException):
-    """Not an `Exception`, so that a learner's `except Exception` does not swallow it."""
-
-
-@contextlib.contextmanager
-def _time_limit(seconds: float) -> Iterator[None]:
-    """Interrupt the block after a while; only the main thread, where cells run, can be interrupted."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(*_: Any) -> None:
-        raise _OutOfTime
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def _stub() -> None: ...

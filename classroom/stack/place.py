@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import fcntl
-import hashlib
 import json
 import os
 import secrets
@@ -23,7 +22,7 @@ class Stack:
     """A stack as its supervisor describes it.
 
     `worker` is one of starting, running, stopped, paused and failed; `trouble` says why it failed. `sources` is the
-    `fingerprint` of the task code that the worker has loaded, `tasks` the names that it registered.
+    fingerprint of the task code that the worker has loaded, `tasks` the names that it registered.
     """
 
     url: str
@@ -136,14 +135,6 @@ def lock_within(descriptor: int, kind: int, deadline: float) -> bool:
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.005)
-
-
-def fingerprint(folder: Path) -> str:
-    """Name the state of the Python files in a folder: any edit changes it."""
-    digest = hashlib.sha256()
-    for file in sorted(folder.rglob("*.py")):
-        digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
-    return digest.hexdigest()
 
 
 def _write_private(path: Path, content: dict[str, Any]) -> None:

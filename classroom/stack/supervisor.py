@@ -27,8 +27,9 @@ import psutil
 
 from classroom.errors import ClassroomError
 from classroom.stack.lifeline import die_with
-from classroom.stack.place import ROOT, Place, Stack, explained, fingerprint, lock_within
+from classroom.stack.place import ROOT, Place, Stack, explained, lock_within
 from classroom.stack.server import Server, find_server, start_server
+from classroom.stack.task_code import my_tasks_file, sources
 
 REPORT_FD = "CLASSROOM_REPORT_FD"
 QUEUES = ("celery", "slow")
@@ -94,7 +95,7 @@ class Supervisor:
         if self.worker and self.worker.poll() is None:
             self.resume_worker()
             return
-        self.describe(worker="starting", worker_pid=None, trouble="", sources=fingerprint(ROOT / "tutorial_tasks"))
+        self.describe(worker="starting", worker_pid=None, trouble="", sources=sources())
         report, ready = os.pipe()
         log = self.open_log("worker")
         start_of_log = log.tell()
@@ -126,7 +127,9 @@ class Supervisor:
         self.end_worker(signal.SIGKILL)
         trouble = last_words(self.place.log("worker"), start_of_log)
         self.describe(worker="failed", worker_pid=None, tasks=[], trouble=trouble)
-        raise ClassroomError(f"the worker did not start: {trouble}", "python -m classroom logs")
+        own = my_tasks_file()
+        remedy = f"mend {own.name}, or remove it" if f"{own.name}, line" in trouble else "python -m classroom logs"
+        raise ClassroomError(f"the worker did not start: {trouble}", remedy)
 
     def stop_worker(self) -> None:
         """Stop the worker as a person would, with SIGTERM: it finishes what it runs, within limits."""

@@ -1,4 +1,4 @@
-"""What the worker process does for the supervisor: say that it is ready, and take its pool along when it dies.
+"""What the worker process does for the course: load the learner's own tasks, say that it is ready, and take its pool along when it dies.
 
 The worker imports this module by its own `--include` option; the tasks know nothing of it.
 """
@@ -10,10 +10,14 @@ from typing import Any
 from celery.signals import worker_process_init, worker_process_shutdown, worker_ready
 
 from classroom.stack.lifeline import die_with
+from classroom.stack.task_code import compile_my_tasks, load_my_tasks, my_tasks_file
 
 READY_FD = "CLASSROOM_READY_FD"
 
 _main_process = os.getpid()
+
+if (_own := my_tasks_file()).exists():
+    load_my_tasks(compile_my_tasks(_own.read_text(encoding="utf-8"), _own))
 
 
 @worker_ready.connect

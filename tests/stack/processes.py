@@ -36,6 +36,7 @@ class Checkout:
             | {
                 "CLASSROOM_STATE": str(self.state),
                 "CLASSROOM_GRACE": str(self.grace),
+                "CLASSROOM_MY_TASKS": str(self.state),
                 "PYTHONPATH": str(self.root),
             }
             | extra

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from classroom.errors import ClassroomError
-from classroom.stack.place import Place, Stack, explained, fingerprint, lock_within
+from classroom.stack.place import Place, Stack, explained, lock_within
+from classroom.stack.task_code import fingerprint
 
 STACK = Stack("redis://:x@127.0.0.1:4711/0", "Valkey 9", 1, 2, 3, "running", 4, "token")
 
@@ -88,3 +89,13 @@ def test_any_edit_changes_the_fingerprint(tmp_path: Path) -> None:
     tmp_path.joinpath("notes.txt").write_text("not code")
     seen.add(fingerprint(tmp_path))
     assert len(seen) == 3
+
+
+def test_a_file_counts_as_well_as_a_folder_and_its_absence_too(tmp_path: Path) -> None:
+    own = tmp_path / "elsewhere" / "my_tasks.py"
+    own.parent.mkdir()
+    seen = [fingerprint(tmp_path / "nothing", own)]
+    for text in ("a = 1\n", "a = 2\n"):
+        own.write_text(text)
+        seen.append(fingerprint(tmp_path / "nothing", own))
+    assert len(set(seen)) == 3

@@ -1,0 +1,54 @@
+"""A kernel in which a test runs cells one by one, in the order that it likes."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import nbformat
+from nbclient import NotebookClient
+
+from tests.notebooks.lessons import NOTEBOOKS
+
+
+class Kernel:
+    """A running kernel, such as a notebook has."""
+
+    def __init__(self, client: NotebookClient) -> None:
+        self._client = client
+
+    def run(self, source: str, timeout: float = 60) -> list[Any]:
+        """Run one cell and return its outputs, those of an error too.
+
+        Raises:
+            nbclient.exceptions.CellTimeoutError: the cell did not end in time.
+        """
+        cell = nbformat.v4.new_code_cell(source)
+        self._client.nb.cells.append(cell)
+        self._client.timeout = timeout
+        self._client.execute_cell(cell, len(self._client.nb.cells) - 1)
+        return list(cell.outputs)
+
+    def say(self, source: str) -> str:
+        """Run one cell and return all that it shows, as text."""
+        return text(self.run(source))
+
+
+@contextlib.contextmanager
+def kernel() -> Iterator[Kernel]:
+    """Start a kernel where the lessons are; it ends with the block."""
+    client = NotebookClient(
+        nbformat.v4.new_notebook(),
+        kernel_name="python3",
+        allow_errors=True,
+        coalesce_streams=True,
+        resources={"metadata": {"path": NOTEBOOKS}},
+    )
+    with client.setup_kernel():
+        yield Kernel(client)
+
+
+def text(outputs: list[Any]) -> str:
+    """Give what outputs show, as text, in their order."""
+    return "\n".join(
+        output.get("text") or output.get("data", {}).get("text/plain") or f"{output.get('ename')}: {output.get('evalue')}" for output in outputs
+    )
