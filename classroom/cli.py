@@ -1,4 +1,4 @@
-"""The command line: `python -m classroom up | down | status | doctor | lab | watch | logs`."""
+"""The command line: `python -m classroom up | down | status | doctor | lab | watch | progress | logs`."""
 
 import os
 import sys
@@ -91,6 +91,18 @@ def watch(args: tuple[str, ...]) -> None:
     if not client.is_outside():
         client.use(client.join())
     taskscope(["--app", "tutorial_tasks.celery_app:app", *args], prog_name="watch")
+
+
+@main.command()
+@click.option("--reset", is_flag=True, help="Forget them all.")
+def progress(reset: bool) -> None:
+    """Say which exercises were passed in this checkout."""
+    from classroom import progress as exercises_passed
+
+    if reset:
+        click.echo(f"Forgotten: {exercises_passed.reset()} passed exercises.")
+    else:
+        click.echo(exercises_passed.summary())
 
 
 @main.command()

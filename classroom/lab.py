@@ -15,8 +15,9 @@ from typing import Any
 import psutil
 
 from classroom import connections, doctor, evidence, hints
-from classroom.bar import Bar as bar
 from classroom import my_tasks as own_tasks
+from classroom import progress as exercises_passed
+from classroom.bar import Bar as bar
 from classroom.errors import ClassroomError
 from classroom.predictions import predict
 from classroom.stack import client
@@ -24,7 +25,7 @@ from classroom.stack.place import Stack
 from classroom.stack.supervisor import CONCURRENCY, NODE, QUEUES
 from classroom.stack.task_code import sources
 
-__all__ = ["bar", "broker", "connect", "examine", "my_tasks", "predict", "unacknowledged", "waiting", "worker"]
+__all__ = ["bar", "broker", "connect", "examine", "my_tasks", "predict", "progress", "unacknowledged", "waiting", "worker"]
 
 _FINISH_WITHIN = 5.0  # seconds
 
@@ -68,6 +69,11 @@ def my_tasks(source: str) -> ModuleType:
         ClassroomError: the source is wrong, or the worker cannot run it; everything is then as it was before.
     """
     return own_tasks.write(source, worker.restart)
+
+
+def progress() -> None:
+    """Print which exercises were passed in this checkout."""
+    print(exercises_passed.summary())
 
 
 def waiting(queue: str = "celery") -> list[dict[str, Any]]:

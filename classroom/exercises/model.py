@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from classroom import progress
 from classroom.errors import ClassroomError
 from classroom.time_limit import OutOfTime, time_limit
 
@@ -53,8 +54,13 @@ def exercise(name: str) -> Callable[[Judge], Judge]:
     return register
 
 
+def names() -> list[str]:
+    """Return the names of all exercises, in order."""
+    return sorted(_exercises)
+
+
 def check(name: str, answer: Answer) -> Outcome:
-    """Judge a learner's function.
+    """Judge a learner's function, and remember it when it passes.
 
     Args:
         name: the exercise, such as "00.1".
@@ -64,17 +70,19 @@ def check(name: str, answer: Answer) -> Outcome:
         ClassroomError: there is no such exercise, or the stack does not run.
     """
     if name not in _exercises:
-        raise ClassroomError(f"there is no exercise {name!r}", f"one of: {', '.join(sorted(_exercises))}")
+        raise ClassroomError(f"there is no exercise {name!r}", f"one of: {', '.join(names())}")
     if not isinstance(answer, types.FunctionType):
         return Outcome(NOT_YET, f'hand over the function itself: check("{name}", its_name), without brackets after the name')
     if _is_untouched(answer):
         return Outcome(NOT_ATTEMPTED, f"write your code in {answer.__name__}, then run this cell again")
     try:
-        return Outcome(PASSED, _exercises[name](answer))
+        outcome = Outcome(PASSED, _exercises[name](answer))
     except NotYet as reason:
         return Outcome(NOT_YET, str(reason))
     except _Raised as raised:
         return Outcome(RAISED, _describe(raised.__cause__, answer))
+    progress.record(name)
+    return outcome
 
 
 def run(answer: Answer, *args: Any) -> Any:

@@ -4,6 +4,7 @@ The questions are in `lesson_NN.toml`, in a table for each letter:
 
     [a]
     question = "How many wait?"
+    cells = 2    # it takes so many cells to see it; one, when this is not there
     [[a.options]]
     text = "three"
     feedback = "What one would have to believe to choose this, and what shows otherwise."
@@ -40,6 +41,7 @@ class Prediction:
     name: str
     question: str
     options: tuple[Option, ...]
+    cells: int = 1
 
     def __repr__(self) -> str:
         return "\n".join([f"Predict: {self.question}", *(f"  ○ {option.text}" for option in self.options)])
@@ -66,4 +68,4 @@ def predict(name: str) -> Prediction:
         known = [f"{file.stem[-2:]}{letter}" for file in sorted(_HERE.glob("lesson_*.toml")) for letter in tomllib.loads(file.read_text())]
         raise ClassroomError(f"there is no prediction {name!r}", f"one of: {', '.join(known)}")
     asked = questions[name[2:]]
-    return Prediction(name, asked["question"], tuple(Option(**option) for option in asked["options"]))
+    return Prediction(name, asked["question"], tuple(Option(**option) for option in asked["options"]), asked.get("cells", 1))

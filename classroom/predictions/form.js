@@ -23,6 +23,8 @@ function render({ model, el }) {
   const status = make("p", form, { className: "prediction-status" });
   status.setAttribute("role", "status");
 
+  const cells = model.get("cells");
+  const noted = `Noted. Now run the next ${cells > 1 ? `${cells} cells` : "cell"}.`;
   const show = () => {
     const chosen = model.get("chosen");
     const feedback = model.get("feedback");
@@ -35,7 +37,7 @@ function render({ model, el }) {
     form.classList.toggle("right", Boolean(feedback) && model.get("right"));
     form.classList.toggle("wrong", Boolean(feedback) && !model.get("right"));
     if (feedback) status.textContent = `${model.get("right") ? "✔ As you said." : "✖ Not so."} ${feedback}`;
-    else status.textContent = chosen >= 0 ? "Noted. Now run the next cell." : "";
+    else status.textContent = chosen >= 0 ? noted : "";
   };
 
   form.addEventListener("submit", (event) => {

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
+from classroom.predictions import predict
 from tests.browser.lab import CHROMIUM, Lab, Notebook, chromium, is_in_ci
 
 if TYPE_CHECKING:
@@ -69,8 +70,14 @@ fail.delay("this one fails, and says so at some length").get(timeout=10, propaga
 display(looks.lanes())
 display(looks.xray())
 """
-CELLS = [CONNECT, MANY, COUNT, BRIEF, FEW, MOVING, LOOKS]
-CONNECT_CELL, MANY_CELL, COUNT_CELL, BRIEF_CELL, FEW_CELL, MOVING_CELL, LOOKS_CELL = range(len(CELLS))
+ASK = """
+lab.predict("04a")
+"""
+ANSWER = """
+print("here is what happened")
+"""
+CELLS = [CONNECT, MANY, COUNT, BRIEF, FEW, MOVING, LOOKS, ASK, ANSWER]
+CONNECT_CELL, MANY_CELL, COUNT_CELL, BRIEF_CELL, FEW_CELL, MOVING_CELL, LOOKS_CELL, ASK_CELL, ANSWER_CELL = range(len(CELLS))
 
 MARKS = "root.querySelectorAll('[data-mark]').length"
 FRAMES = "async (count) => { for (; count; count -= 1) await new Promise(requestAnimationFrame); }"
@@ -285,6 +292,43 @@ def test_nothing_is_wider_than_the_notebook(notebook: Notebook, theme: str, widt
     finally:
         notebook.command("apputils:change-theme", theme="JupyterLab Light")
         page.set_viewport_size(before or {"width": 1200, "height": 1000})
+
+
+@pytest.mark.parametrize(("first", "choice"), [("the answer", "one"), ("the answer", "none"), ("the cell", "one")])
+def test_what_a_prediction_was_worth_is_told_after_the_next_cell(notebook: Notebook, first: str, choice: str) -> None:
+    option = next(option for option in predict("04a").options if option.text == choice)
+    notebook.run(ASK_CELL)
+    notebook.finished(ASK_CELL)
+    form = notebook.cell(ASK_CELL).locator("form.prediction")
+    assert form.get_by_role("radio").count() == len(predict("04a").options)
+    status = form.locator("[role=status]")
+    if first == "the cell":
+        run_what_shows_it(notebook)
+        assert status.text_content() == "", "nothing was said, so nothing is told"
+    # With the keyboard alone: the first radio button, down to the choice, and Enter.
+    form.get_by_role("radio").first.focus()
+    form.get_by_role("radio").first.press("Space")
+    for _ in range([one.text for one in predict("04a").options].index(choice)):
+        notebook.page.keyboard.press("ArrowDown")
+    notebook.page.keyboard.press("Enter")
+    if first == "the answer":
+        status.get_by_text(f"Noted. Now run the next {predict('04a').cells} cells.").wait_for()
+        keep(form, "prediction-noted")
+        run_what_shows_it(notebook)
+    status.get_by_text(option.feedback).wait_for()
+    assert (status.text_content() or "").startswith("✔ As you said." if option.right else "✖ Not so.")
+    assert form.get_by_role("radio", name=choice, exact=True).is_checked()
+    assert form.get_by_role("radio", name=choice, exact=True).is_disabled()
+    keep(form, f"prediction-{'right' if option.right else 'wrong'}")
+
+
+def run_what_shows_it(notebook: Notebook) -> None:
+    """Run as many cells as it takes until a prediction is told what it was worth."""
+    for number in range(predict("04a").cells):
+        told = notebook.cell(ASK_CELL).locator("form.prediction").get_attribute("class")
+        assert told == "prediction", f"told after {number} cells"
+        notebook.run(ANSWER_CELL)
+        notebook.finished(ANSWER_CELL)
 
 
 def keep(picture: "Locator", name: str) -> None:

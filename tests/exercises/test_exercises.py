@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from classroom import evidence
+from classroom import evidence, progress
 from classroom.exercises import Outcome, check
 from classroom.exercises.model import NOT_ATTEMPTED, NOT_YET, PASSED, RAISED
 from classroom.stack import client
@@ -41,7 +41,9 @@ def with_body(exercise: Exercise, body: str) -> str:
 @pytest.fixture(autouse=True)
 def clean_classroom(app: Any) -> Any:
     """The check leaves the classroom as a learner wants to find it: the worker runs, and nothing waits."""
+    progress.reset()
     yield
+    progress.reset()
     stack = client.current()
     assert stack and stack.worker == "running"
     queues = ("celery", "slow", "sloww", "cellery")
@@ -61,6 +63,7 @@ def test_every_lesson_has_an_exercise_and_every_exercise_a_wrong_answer() -> Non
 @pytest.mark.parametrize("name", EXERCISES)
 def test_an_untouched_stub_is_not_attempted(name: str) -> None:
     assert verdict(name, EXERCISES[name].stub).verdict == NOT_ATTEMPTED
+    assert progress.passed() == set()
 
 
 @pytest.mark.parametrize(("name", "body", "words"), [(n, b, w) for n, _, b, w in WRONG], ids=[f"{n} {why}" for n, why, *_ in WRONG])
@@ -68,12 +71,14 @@ def test_a_wrong_answer_is_turned_down_with_its_own_words(name: str, body: str, 
     outcome = verdict(name, with_body(EXERCISES[name], body))
     assert outcome.verdict == NOT_YET, outcome
     assert words in outcome.words
+    assert progress.passed() == set()
 
 
 @pytest.mark.parametrize("name", EXERCISES)
 def test_the_solution_in_the_lesson_passes(name: str) -> None:
     outcome = verdict(name, EXERCISES[name].solution)
     assert outcome.verdict == PASSED, outcome
+    assert progress.passed() == {name}
 
 
 @pytest.mark.parametrize(("name", "body"), RIGHT, ids=[name for name, _ in RIGHT])

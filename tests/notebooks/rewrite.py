@@ -4,11 +4,16 @@ import configparser
 import os
 import re
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
+
+from classroom.stack import client
 
 HERE = Path(__file__).parent
 ID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
@@ -56,7 +61,22 @@ def store(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 def main() -> None:
     """Rewrite all lessons, or those whose names begin with an argument."""
     wanted = tuple(sys.argv[1:])
-    os.environ["TASKSCOPE_STILLS"] = "1"
+    with stack_of_its_own():
+        run_lessons(wanted)
+
+
+@contextmanager
+def stack_of_its_own() -> Iterator[None]:
+    """Run lessons on a stack that nobody else uses, where no exercise was passed yet."""
+    with tempfile.TemporaryDirectory(prefix="classroom-") as state:
+        os.environ |= {"TASKSCOPE_STILLS": "1", "CLASSROOM_STATE": state, "CLASSROOM_GRACE": "5"}
+        os.environ |= {"CLASSROOM_MY_TASKS": state, "TUTORIAL_DATA_DIR": f"{state}/data"}
+        yield
+        client.down()
+
+
+def run_lessons(wanted: tuple[str, ...]) -> None:
+    """Run the lessons whose names begin with one of these, or all, and store them."""
     for path in sorted(NOTEBOOKS.glob("*.ipynb")):
         if wanted and not path.name.startswith(wanted):
             continue
