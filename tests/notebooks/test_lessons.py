@@ -1,7 +1,9 @@
 """The form of a lesson: what every notebook has, and what none may have."""
 
+import ast
 import json
 import re
+from itertools import pairwise
 
 import nbformat
 import pytest
@@ -57,12 +59,60 @@ def test_every_code_cell_was_run_and_is_compared(lesson: Lesson) -> None:
 
 
 @lessons
-def test_cells_are_short_and_every_get_has_a_timeout(lesson: Lesson) -> None:
+def test_cells_are_short_and_mostly_celery(lesson: Lesson) -> None:
     for cell in lesson.code:
         assert len(cell.source.splitlines()) <= 15
-        assert ".get()" not in cell.source
-        assert "sleep(" not in cell.source
         assert sum("lab." in line for line in cell.source.splitlines()) <= 2
+
+
+WAITS = {"get", "join", "join_native", "wait"}
+
+
+@lessons
+def test_nothing_waits_without_a_limit(lesson: Lesson) -> None:
+    for cell in lesson.code:
+        python = "\n".join(line for line in cell.source.splitlines() if not line.startswith("%"))
+        for call in ast.walk(ast.parse(python)):
+            if not isinstance(call, ast.Call):
+                continue
+            name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+            assert name != "sleep", cell.source
+            if name in WAITS and not call.args:
+                assert "timeout" in {keyword.arg for keyword in call.keywords}, ast.unparse(call)
+
+
+@lessons
+def test_headings_are_in_order(lesson: Lesson) -> None:
+    levels = [len(marks) for cell in lesson.prose for marks in re.findall(r"^(#+) ", without_code(cell.source), re.MULTILINE)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(deeper <= level + 1 for level, deeper in pairwise(levels))
+    assert len(set(lesson.headings)) == len(lesson.headings)
+
+
+@lessons
+def test_every_picture_can_be_read_aloud(lesson: Lesson) -> None:
+    for cell in lesson.prose:
+        assert all(alt.strip() for alt in re.findall(r"!\[(.*?)\]\(", cell.source))
+        assert "<img" not in cell.source
+    for cell in lesson.code:
+        for output in cell.outputs:
+            kinds = set(output.get("data", {}))
+            assert kinds <= {"text/plain", "image/png", "image/svg+xml"}
+            assert not kinds or output["data"]["text/plain"].strip()
+
+
+@lessons
+def test_a_number_in_the_prose_is_one_that_the_lesson_shows(lesson: Lesson) -> None:
+    shown = " ".join(json.dumps([cell.source, cell.outputs]) for cell in lesson.code)
+    for cell in lesson.prose[1:]:
+        prose = re.sub(r"\[\d\d\]\(|lesson \d\d|^#+ .*$|<details>.*?</details>", "", without_code(cell.source), flags=re.MULTILINE | re.DOTALL)
+        for number in re.findall(r"(?<![\w.])\d+(?:\.\d+)?(?![\w.]*\d)", prose):
+            assert re.search(rf"(?<!\d){re.escape(number)}(?!\d)", shown), f"{number} in: {cell.source[:80]}"
+
+
+def without_code(text: str) -> str:
+    return re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
 
 
 @lessons
