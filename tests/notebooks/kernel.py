@@ -16,7 +16,7 @@ class Kernel:
     def __init__(self, client: NotebookClient) -> None:
         self._client = client
 
-    def run(self, source: str, timeout: float = 60) -> list[Any]:
+    def run(self, source: str, timeout: int = 60) -> list[Any]:
         """Run one cell and return its outputs, those of an error too.
 
         Raises:

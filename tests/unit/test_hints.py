@@ -42,7 +42,7 @@ def test_a_notebook_shows_a_classroom_error_as_its_message_alone() -> None:
     assert ClassroomError("it rains", "take an umbrella")._render_traceback_() == ["ClassroomError: it rains\n  next: take an umbrella"]
 
 
-SQUARE = "@app.task\ndef square(x):\n    return x * x\n"
+SQUARE = "@app.task(shared=False)\ndef square(x):\n    return x * x\n"
 
 
 def shop(module: str) -> dict[str, Any]:
