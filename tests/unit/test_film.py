@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -195,3 +196,19 @@ def test_the_gate_shows_what_the_backend_counted() -> None:
         t: [item["text"] for item in scene(camera.film(), "graph", t, 700)["items"] if "gated" in item["key"]] for t in (0.2, 0.7, 1.4)
     }
     assert texts == {0.2: ["gate (0/3)"], 0.7: ["gate 1/3"], 1.4: ["gate 3/3"]}
+
+
+def test_a_name_below_its_node_is_not_covered_by_the_next_one() -> None:
+    """A long chain whose last tasks run side by side: the columns are narrow."""
+    chain, group = [f"step_{number}" for number in range(4)], [f"collector_{number}" for number in range(3)]
+    nodes = [{"id": one, "name": one, "label": f"{one}(1, 2)", "kind": "task", "box": 0 if one in group else None} for one in chain + group]
+    edges = [*pairwise(chain), *((chain[-1], one) for one in group)]
+    plan = {
+        "nodes": nodes,
+        "edges": [{"source": one, "target": two, "kind": "chain"} for one, two in edges],
+        "boxes": [{"id": "b", "kind": "group", "parent": None, "counts": []}],
+    }
+    items = {item["key"]: item for item in scene(film([], graphs=[plan]), "graph", 0, 700)["items"]}
+    below = [items[f"0 below collector_{number}"] for number in range(2)]
+    for name, node in zip(below, [items[f"0 node collector_{number}"] for number in (1, 2)], strict=True):
+        assert name["y"] + 2 < node["y"]  # what a letter has below its line
