@@ -1,0 +1,172 @@
+"""Exercises of 07: three tasks of which each sends the next, and the one of a broken chain that raised."""
+
+import inspect
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from celery.canvas import Signature
+from celery.result import AsyncResult, GroupResult
+
+from classroom import evidence, lab
+from classroom.errors import ClassroomError
+from classroom.exercises.model import Answer, NotYet, exercise, run
+from classroom.exercises.setting import discard, finished, the_app, worker_as_it_was
+
+if TYPE_CHECKING:
+    from taskscope import Scope
+    from taskscope.model import Task
+
+_WANTED = ["add(1, 1)", "add(2, 2)", "add(3, 3)"]
+_STEPS = 4  # of a chain that is broken in one of them
+
+
+@exercise("07.1")
+def three_in_a_row(answer: Answer) -> str:
+    """One message left the notebook; the worker did the three tasks in order, each sent by the one before it."""
+    with worker_as_it_was(), _watching() as scope:
+        with evidence.publishing() as sent:
+            returned = run(answer)
+        if not sent:
+            if isinstance(returned, Signature):
+                raise NotYet("you returned a plan, and nobody has sent it: call its apply_async()")
+            raise NotYet("no message was sent")
+        lab.worker.start()
+        family = [member for task_id in sent for member in _family(scope, task_id)]
+        scope.settle(family)
+        ran = sorted((task for task in scope.tasks(family) if _started(task)), key=_started)
+        _one_message(list(sent), ran)
+        calls = [_call(task.id) for task in ran]
+        for task, call in zip(ran, calls, strict=True):
+            if task.state == "FAILURE":
+                raise NotYet(_why_it_failed(task, call))
+        if sorted(calls) == _WANTED != calls:
+            raise NotYet(f"all three ran, but in the order {', '.join(calls)}")
+        if calls != _WANTED:
+            raise NotYet(
+                f"what ran was {', '.join(calls)}; it should be {', '.join(_WANTED)}. "
+                "A step made with .s gets the answer of the one before it as its first argument, one made with .si does not"
+            )
+        called = {task.id: call for task, call in zip(ran, calls, strict=True)}
+        for before, task in pairwise(ran):
+            if task.parent != before.id:
+                raise NotYet(f"{called[task.id]} was sent by {called.get(task.parent, 'nobody')}, not by {called[before.id]}")
+    return "one message left your notebook; the worker did the three in order, and each was sent by the one before it"
+
+
+@exercise("07.2")
+def who_raised(answer: Answer) -> str:
+    """In chains that are broken in different places, the one task is named that raised."""
+    with worker_as_it_was():
+        lab.worker.start()
+        with _watching() as scope:
+            for place in random.sample(range(_STEPS), _STEPS):
+                _name_the_culprit(answer, scope, _broken_chain(place))
+    return f"{_STEPS} chains, each broken in another place, and you found the step that raised in every one"
+
+
+@contextmanager
+def _watching() -> Iterator["Scope"]:
+    from taskscope import Scope  # not above: its pictures would be loaded by every lesson
+
+    scope = Scope(the_app())
+    try:
+        yield scope
+    finally:
+        scope.close()
+
+
+def _family(scope: "Scope", task_id: str) -> list[str]:
+    """Wait for a task and for all that it sent, and return their ids; a task that has ended has stored its children."""
+    try:
+        finished(task_id, timeout=3)
+    except ClassroomError:
+        [task] = scope.tasks([task_id])
+        for message in evidence.waiting(the_app(), task.queue or "celery"):
+            if message.id == task_id:
+                discard(message)  # one that the worker sent is in no list of what the notebook sent
+                raise NotYet(f'{message.label} lay in the queue "{task.queue}", and nobody took it; leave the queue out') from None
+        raise NotYet("a task that you sent, or one after it, has not ended after 3 seconds") from None
+    members = [task_id]
+    for child in the_app().AsyncResult(task_id).children or []:
+        for result in child.results if isinstance(child, GroupResult) else [child]:
+            members += _family(scope, result.id)
+    return members
+
+
+def _one_message(sent: Sequence[str], ran: Sequence["Task"]) -> None:
+    if len(sent) == 1:
+        return
+    mine = [task for task in ran if task.id in sent]
+    # When the worker says that a task is done, the notebook may have gone on already; the record is written before that.
+    if all(evidence.moment(finished(before.id)["date_done"]) <= task.lanes[0].marks[0].at for before, task in pairwise(mine)):
+        raise NotYet(
+            f"your notebook sent {len(sent)} messages, and waited for each answer before it sent the next: "
+            "close it half-way, and the rest is never sent. The rest has to travel in the first message"
+        )
+    raise NotYet(f"your notebook sent {len(sent)} messages, and none waited for another: they may run in any order. Send one")
+
+
+def _why_it_failed(task: "Task", call: str) -> str:
+    if "positional argument" in task.result:
+        return (
+            f"{call} ran, and then could not send the next step ({task.result}): "
+            "its answer came first among the arguments. A step made with .si gets none"
+        )
+    return f"{call} failed: {task.result}"
+
+
+def _broken_chain(place: int) -> list[AsyncResult]:
+    """Run a chain that is broken in one place, with another such step behind it that is never reached; return all results."""
+    from tutorial_tasks.arithmetic import add
+    from tutorial_tasks.lifecycle import fail
+
+    broken = fail.si("out of paper")  # for the one that raises and for those that inherit: the name must not tell
+    steps = [add.si(n, n) if n < place or (n - place) % 2 else broken for n in range(_STEPS)]
+    last = steps[0]
+    for step in steps[1:]:
+        last = last | step
+    results = [last.apply_async()]
+    while results[0].parent:
+        results.insert(0, results[0].parent)
+    for result in results:
+        finished(result.id)
+    return results
+
+
+def _name_the_culprit(answer: Answer, scope: "Scope", results: Sequence[AsyncResult]) -> None:
+    ids = [result.id for result in results]
+    scope.settle(ids)
+    heard = {task.id: task for task in scope.tasks(ids)}
+    [culprit] = [name for name, task in heard.items() if task.said.get("event") == "FAILURE"]
+    named = run(answer, results[-1])
+    if isinstance(named, AsyncResult):
+        raise NotYet("you returned a result; return its id, result.id")
+    if named == culprit:
+        return
+    where = f"of the {_STEPS} steps number {ids.index(culprit) + 1} raised"
+    if named not in ids:
+        raise NotYet(f"{named!r} is not the id of a step of this chain; {where}")
+    number = ids.index(named) + 1
+    if "event" not in heard[named].said:
+        raise NotYet(f"you named step {number}: it never ran, no event was heard of it. It inherited its FAILURE; {where}")
+    raise NotYet(f"you named step {number}, which was a {heard[named].state}; {where}")
+
+
+def _started(task: "Task") -> float:
+    """Return when a task began to run; 0 where nobody saw that."""
+    return next((mark.at for lane in task.lanes for mark in lane.marks if mark.state == "STARTED"), 0.0)
+
+
+def _call(task_id: str) -> str:
+    """Write the call of a task with the values of its parameters in order, however they were given: add(1, 1)."""
+    kept = finished(task_id)
+    args, kwargs = kept.get("args") or [], kept.get("kwargs") or {}
+    values: Any = [*args, *kwargs.values()]
+    task = the_app().tasks.get(kept["name"])
+    if task is not None:
+        with suppress(TypeError):  # it was called with arguments that it does not take
+            values = inspect.signature(task.run).bind(*args, **kwargs).arguments.values()
+    return f"{kept['name'].rpartition('.')[2]}({', '.join(map(repr, values))})"
