@@ -15,12 +15,8 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import click
-<<<<<<< HEAD
 from celery import Celery, chain, chord, group
 from celery.canvas import Signature
-=======
-from celery import Celery, chain
->>>>>>> main
 from celery.exceptions import NotRegistered, TaskRevokedError
 from celery.exceptions import TimeoutError as CeleryTimeoutError
 
@@ -281,7 +277,76 @@ def step_04_task_states() -> None:
     scope.close()
 
 
-<<<<<<< HEAD
+def step_07_chains() -> None:
+    """07 · Chains: one after the other."""
+    section("Wait for each")
+    goods = add.delay(2, 3).get(timeout=10)
+    show("multiply.delay(goods, 10)", multiply.delay(goods, 10).get(timeout=10))
+
+    section("Say it all at once")
+    scope = Scope(app)
+    plan = scope.graph(chain(add.s(2, 3), multiply.s(10), add.s(1)))
+    click.echo(plan)
+    result = plan.apply_async()
+    show("result.get(timeout=10)", result.get(timeout=10))
+    click.echo(scope.lanes(result))
+    show("the same with bars", add.s(2, 3) | multiply.s(10) | add.s(1))
+
+    section("The way back")
+    steps = [result.parent.parent, result.parent, result]
+    show("the answers", [step.get(timeout=10) for step in steps])
+    show("before the first", result.parent.parent.parent)
+
+    section("One letter, and what is in it")
+    lab.worker.stop()
+    plan = scope.graph(add.s(2, 3) | multiply.s(10).set(queue="elsewhere") | add.s(1))
+    result = plan.apply_async()
+    show("waiting", len(lab.waiting()))
+    args, _kwargs, what_follows = json.loads(base64.b64decode(lab.waiting()[-1]["body"]))
+    show("the first letter", (args, [(call["task"], call["args"]) for call in what_follows["chain"]]))
+    lab.worker.start()
+    first = result.parent.parent
+    show("first.get(timeout=10)", first.get(timeout=10))
+    message = lab.waiting("elsewhere")[-1]
+    args, _kwargs, what_follows = json.loads(base64.b64decode(message["body"]))
+    show("the second letter", (args, [(call["task"], call["args"]) for call in what_follows["chain"]]))
+    show("sent by the first step", message["headers"]["parent_id"] == first.id)
+    click.echo(plan)
+    app.control.add_consumer("elsewhere")
+    show("result.get(timeout=10)", result.get(timeout=10))
+    app.control.cancel_consumer("elsewhere")
+
+    section("Break it: .s where .si was meant")
+    plan = scope.graph(add.s(2, 3) | add.s(10, 10))
+    result = plan.apply_async()
+    try:
+        result.get(timeout=10)
+    except TypeError as error:
+        show("result.get(timeout=10)", error)
+    click.echo(plan)
+    show("where", result.parent.traceback.splitlines()[-2].strip())
+    result = (add.s(2, 3) | add.si(10, 10)).apply_async()
+    show("with .si", (result.parent.get(timeout=10), result.get(timeout=10)))
+
+    section("Break it: a step that fails")
+    result = (add.s(2, 3) | fail.si("out of paper") | multiply.s(10) | add.s(1)).apply_async()
+    try:
+        result.get(timeout=10)
+    except ValueError as error:
+        show("result.get(timeout=10)", error)
+    steps = [result.parent.parent.parent, result.parent.parent, result.parent, result]
+    show("answers", [step.get(timeout=10, propagate=False) for step in steps])
+    show("states", [step.state for step in steps])
+    click.echo(scope.witnesses(result))
+    show("who did the work", [step.worker for step in steps])
+
+    section("Not a chain: link")
+    result = add.apply_async((2, 3), link=multiply.s(10))
+    show("result.get(timeout=10)", result.get(timeout=10))
+    show("the children", [child.get(timeout=10) for child in result.children])
+    scope.close()
+
+
 def step_09_collectors() -> None:
     """09 · Collectors: a pipeline from end to end."""
     section("One call, and a receipt")
@@ -354,88 +419,14 @@ def step_09_collectors() -> None:
     sent.forget()
     file.unlink()
 
-=======
-def step_07_chains() -> None:
-    """07 · Chains: one after the other."""
-    section("Wait for each")
-    goods = add.delay(2, 3).get(timeout=10)
-    show("multiply.delay(goods, 10)", multiply.delay(goods, 10).get(timeout=10))
-
-    section("Say it all at once")
-    scope = Scope(app)
-    plan = scope.graph(chain(add.s(2, 3), multiply.s(10), add.s(1)))
-    click.echo(plan)
-    result = plan.apply_async()
-    show("result.get(timeout=10)", result.get(timeout=10))
-    click.echo(scope.lanes(result))
-    show("the same with bars", add.s(2, 3) | multiply.s(10) | add.s(1))
-
-    section("The way back")
-    steps = [result.parent.parent, result.parent, result]
-    show("the answers", [step.get(timeout=10) for step in steps])
-    show("before the first", result.parent.parent.parent)
-
-    section("One letter, and what is in it")
-    lab.worker.stop()
-    plan = scope.graph(add.s(2, 3) | multiply.s(10).set(queue="elsewhere") | add.s(1))
-    result = plan.apply_async()
-    show("waiting", len(lab.waiting()))
-    args, _kwargs, what_follows = json.loads(base64.b64decode(lab.waiting()[-1]["body"]))
-    show("the first letter", (args, [(call["task"], call["args"]) for call in what_follows["chain"]]))
-    lab.worker.start()
-    first = result.parent.parent
-    show("first.get(timeout=10)", first.get(timeout=10))
-    message = lab.waiting("elsewhere")[-1]
-    args, _kwargs, what_follows = json.loads(base64.b64decode(message["body"]))
-    show("the second letter", (args, [(call["task"], call["args"]) for call in what_follows["chain"]]))
-    show("sent by the first step", message["headers"]["parent_id"] == first.id)
-    click.echo(plan)
-    app.control.add_consumer("elsewhere")
-    show("result.get(timeout=10)", result.get(timeout=10))
-    app.control.cancel_consumer("elsewhere")
-
-    section("Break it: .s where .si was meant")
-    plan = scope.graph(add.s(2, 3) | add.s(10, 10))
-    result = plan.apply_async()
-    try:
-        result.get(timeout=10)
-    except TypeError as error:
-        show("result.get(timeout=10)", error)
-    click.echo(plan)
-    show("where", result.parent.traceback.splitlines()[-2].strip())
-    result = (add.s(2, 3) | add.si(10, 10)).apply_async()
-    show("with .si", (result.parent.get(timeout=10), result.get(timeout=10)))
-
-    section("Break it: a step that fails")
-    result = (add.s(2, 3) | fail.si("out of paper") | multiply.s(10) | add.s(1)).apply_async()
-    try:
-        result.get(timeout=10)
-    except ValueError as error:
-        show("result.get(timeout=10)", error)
-    steps = [result.parent.parent.parent, result.parent.parent, result.parent, result]
-    show("answers", [step.get(timeout=10, propagate=False) for step in steps])
-    show("states", [step.state for step in steps])
-    click.echo(scope.witnesses(result))
-    show("who did the work", [step.worker for step in steps])
-
-    section("Not a chain: link")
-    result = add.apply_async((2, 3), link=multiply.s(10))
-    show("result.get(timeout=10)", result.get(timeout=10))
-    show("the children", [child.get(timeout=10) for child in result.children])
-    scope.close()
-
->>>>>>> main
 
 STEPS: dict[str, Callable[[], None]] = {
     "01": step_01_delay,
     "02": step_02_apply_async,
     "03": step_03_send_task,
     "04": step_04_task_states,
-<<<<<<< HEAD
-    "09": step_09_collectors,
-=======
     "07": step_07_chains,
->>>>>>> main
+    "09": step_09_collectors,
 }
 
 

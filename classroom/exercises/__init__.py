@@ -1,12 +1,8 @@
 """The exercises of the lessons: `check("00.1", your_function)` says how your answer does, and why."""
 
-<<<<<<< HEAD
-from classroom.exercises import lesson_00, lesson_01, lesson_02, lesson_03, lesson_04, lesson_09  # noqa: F401  (each registers its judges)
-=======
 import importlib
 import pkgutil
 
->>>>>>> main
 from classroom.exercises.model import Outcome, check, names
 
 for _module in pkgutil.iter_modules(__path__, f"{__name__}."):
