@@ -17,19 +17,21 @@ from zoneinfo import ZoneInfo
 import click
 from celery import Celery, chain, chord, group
 from celery.canvas import Signature
-from celery.exceptions import NotRegistered, TaskRevokedError
+from celery.exceptions import ChordError, NotRegistered, TaskRevokedError
 from celery.exceptions import TimeoutError as CeleryTimeoutError
+from celery.result import AsyncResult
 
 from classroom import lab
 from classroom.errors import ClassroomError
 from taskscope import Scope
 from taskscope.view import Plan
-from tutorial_tasks.arithmetic import add, multiply
+from tutorial_tasks.arithmetic import add, multiply, total
 from tutorial_tasks.celery_app import app
 from tutorial_tasks.collectors import cleanup, collector_1, collector_2, collector_3, collector_gathering, collector_request, process
 from tutorial_tasks.lifecycle import Gate, count_to, fail, flaky, say_nothing, wait_at_gate
 from tutorial_tasks.projects import clean_data, create_project
 from tutorial_tasks.settings import data_dir
+from tutorial_tasks.shops import stock, wait_for_shops
 
 ROWS = 300  # of lesson 09
 
@@ -347,6 +349,104 @@ def step_07_chains() -> None:
     scope.close()
 
 
+def step_08_chords() -> None:
+    """08 · Chords: wait for all, then go on."""
+    store = app.backend.client
+
+    def counter(result: AsyncResult) -> tuple[int, int]:
+        """Read how many of a chord's header have been counted, and how many there have to be."""
+        key = app.backend.get_key_for_group(result.parent.id).decode()
+        return store.zcard(f"{key}.j"), int(store.get(f"{key}.s") or 0)
+
+    def forget_counter(result: AsyncResult) -> int:
+        """Throw away what was counted, and return how many keys that were."""
+        key = app.backend.get_key_for_group(result.parent.id).decode()
+        return int(store.delete(f"{key}.s", f"{key}.j", f"{key}.d"))
+
+    section("Break it: a task that waits")
+    scope = Scope(app)
+    result = wait_for_shops.delay(["east", "south", "west"])
+    try:
+        result.get(timeout=10)
+    except RuntimeError as error:
+        show("result.get(timeout=10)", str(error).splitlines()[0])
+    show("the shops were asked", [asked.get(timeout=10) for asked in result.children])
+
+    section("Nobody waits")
+    shops = [stock.s("east").set(queue="east"), stock.s("south"), stock.s("west")]
+    plan = scope.graph(chord(shops, total.s()))
+    click.echo(plan)
+    result = plan.apply_async()
+    east, south, west = result.parent.results
+    show("two have answered", (south.get(timeout=10), west.get(timeout=10)))
+    click.echo(plan)
+
+    section("The counter")
+    show("counted, of", counter(result))
+    inspect = app.control.inspect(limit=1)
+    show("in the queue, in reserve, at work", (lab.waiting(), inspect.reserved(), inspect.active()))
+    args, _, what_follows = json.loads(base64.b64decode(lab.waiting("east")[-1]["body"]))
+    show("in the message for the east", (args, what_follows["chord"]["task"]))
+
+    section("The last one sends it")
+    app.control.add_consumer("east")
+    show("result.get(timeout=10)", result.get(timeout=10))
+    app.control.cancel_consumer("east", reply=True, limit=1)
+    click.echo(plan)
+    show("sent by the last one", app.backend.get_task_meta(result.id)["parent_id"] == east.id)
+    show("result.args", result.args)
+    show("counted, of", counter(result))
+
+    section("A group with a bar")
+    line = group(stock.s("east"), stock.s("west")) | total.s()
+    show(type(line).__name__, line.delay().get(timeout=10))
+
+    section("Break it: a shop that is not there")
+    result = chord([stock.s("east").set(queue="east"), stock.s("sauth"), stock.s("west")], total.s()).apply_async()
+    try:
+        result.get(timeout=10)
+    except ValueError as error:
+        show("result.get(timeout=10)", error)
+    steps = [result.parent.parent.parent, result.parent.parent, result.parent, result]
+    show("answers", [step.get(timeout=10, propagate=False) for step in steps])
+    show("states", [step.state for step in steps])
+    click.echo(scope.witnesses(result))
+    show("who did the work", [step.worker for step in steps])
+
+    section("Not a chain: link")
+    result = add.apply_async((2, 3), link=multiply.s(10))
+    show("result.get(timeout=10)", result.get(timeout=10))
+    show("the children", [child.get(timeout=10) for child in result.children])
+    show("result.state", result.state)
+    app.control.add_consumer("east")
+    show("east", result.parent.results[0].get(timeout=10))
+    app.control.cancel_consumer("east", reply=True, limit=1)
+    try:
+        app.AsyncResult(result.id).get(timeout=10)
+    except ChordError as error:
+        show("the record of the body", error)
+    show("keys", forget_counter(result))
+
+    section("Break it: a name that nobody knows")
+    unknown = app.signature("tutorial_tasks.shops.stok", ("east",))
+    result = chord([unknown, stock.s("south"), stock.s("west")], total.s()).apply_async()
+    try:
+        result.get(timeout=10)
+    except NotRegistered as error:
+        show("result.get(timeout=10)", error)
+    show("the others", [one.get(timeout=10) for one in result.parent.results[1:]])
+    show("result.parent.ready()", result.parent.ready())
+    scope.settle()
+    show("counted, of", counter(result))
+    try:
+        app.AsyncResult(result.id).get(timeout=1)
+    except CeleryTimeoutError as error:
+        show("the record of the body", error)
+    show("result.state", result.state)
+    show("keys", forget_counter(result))
+    scope.close()
+
+
 def step_09_collectors() -> None:
     """09 · Collectors: a pipeline from end to end."""
     section("One call, and a receipt")
@@ -426,6 +526,7 @@ STEPS: dict[str, Callable[[], None]] = {
     "03": step_03_send_task,
     "04": step_04_task_states,
     "07": step_07_chains,
+    "08": step_08_chords,
     "09": step_09_collectors,
 }
 

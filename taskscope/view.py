@@ -97,7 +97,9 @@ class View:
         for box in self.plan.graph.boxes:
             if box.kind == "header" and box.known:
                 with contextlib.suppress(ScopeError):  # another backend has no counter; the picture counts what it saw
-                    camera.count(box.id, gate(self.scope.app, box.id).counted, time.time())
+                    found = gate(self.scope.app, box.id)
+                    # An open gate has thrown its counter away, and between two looks nobody may have seen it full.
+                    camera.count(box.id, len(box.counts) if found.state == "open" else found.counted, time.time())
 
 
 class Plan(View):

@@ -20,6 +20,7 @@ imports = (
     "tutorial_tasks.collectors",
     "tutorial_tasks.lifecycle",
     "tutorial_tasks.projects",
+    "tutorial_tasks.shops",
 )
 
 # JSON only, both ways: a pickle from the network can run any code at all.

@@ -93,6 +93,8 @@ def test_the_gate_shows_the_backend_s_own_counter(scope: Scope) -> None:
     evidence.wait_until(lambda: counts() == [1], 10, "one of the two is counted")
     gate.open()
     evidence.wait_until(lambda: scope.tasks() and repr(plan).splitlines()[-1].count("SUCCESS"), 10, "the body ran")
+    # The backend throws its counter away when the gate opens: a picture that had seen one of two must not stay there.
+    evidence.wait_until(lambda: counts() == [2], 10, "both are counted")
 
 
 def test_a_failed_header_leaves_the_body_a_ghost(scope: Scope) -> None:

@@ -30,6 +30,7 @@ from tutorial_tasks.collectors import (
     process,
 )
 from tutorial_tasks.projects import _inside_data_dir, clean_data, create_project
+from tutorial_tasks.shops import stock
 
 ROOT = Path(__file__).resolve().parents[2]
 COLLECTORS = (collector_1, collector_2, collector_3)
@@ -396,3 +397,15 @@ def test_eight_processes_and_a_cleaner_lose_and_tear_no_row(file: Path) -> None:
     assert sorted(ids) == list(range(8 * rows))
     assert {each["dropped"] for each in cleaned} == {0}
     assert len({each["kept"] for each in cleaned}) > 3, "the cleaner did not run in between"
+
+
+# -- shops -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_shop_tells_its_stock() -> None:
+    assert [stock(shop) for shop in ("east", "south", "west")] == [12, 7, 23]
+
+
+def test_a_shop_that_there_is_not_has_no_stock() -> None:
+    with pytest.raises(ValueError, match=r"^there is no shop 'sauth'$"):
+        stock("sauth")
