@@ -407,16 +407,6 @@ def step_08_chords() -> None:
         result.get(timeout=10)
     except ValueError as error:
         show("result.get(timeout=10)", error)
-    steps = [result.parent.parent.parent, result.parent.parent, result.parent, result]
-    show("answers", [step.get(timeout=10, propagate=False) for step in steps])
-    show("states", [step.state for step in steps])
-    click.echo(scope.witnesses(result))
-    show("who did the work", [step.worker for step in steps])
-
-    section("Not a chain: link")
-    result = add.apply_async((2, 3), link=multiply.s(10))
-    show("result.get(timeout=10)", result.get(timeout=10))
-    show("the children", [child.get(timeout=10) for child in result.children])
     show("result.state", result.state)
     app.control.add_consumer("east")
     show("east", result.parent.results[0].get(timeout=10))
