@@ -11,6 +11,7 @@ import sys
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -20,6 +21,7 @@ from celery.canvas import Signature
 from celery.exceptions import ChordError, NotRegistered, TaskRevokedError
 from celery.exceptions import TimeoutError as CeleryTimeoutError
 from celery.result import AsyncResult
+from kombu.exceptions import EncodeError
 
 from classroom import lab
 from classroom.errors import ClassroomError
@@ -28,7 +30,7 @@ from taskscope.view import Plan
 from tutorial_tasks.arithmetic import add, multiply, total
 from tutorial_tasks.celery_app import app
 from tutorial_tasks.collectors import cleanup, collector_1, collector_2, collector_3, collector_gathering, collector_request, process
-from tutorial_tasks.lifecycle import Gate, count_to, fail, flaky, say_nothing, wait_at_gate
+from tutorial_tasks.lifecycle import Gate, count_to, echo, fail, flaky, meet, say_nothing, wait_at_gate
 from tutorial_tasks.projects import clean_data, create_project
 from tutorial_tasks.settings import data_dir
 from tutorial_tasks.shops import stock, wait_for_shops
@@ -279,6 +281,146 @@ def step_04_task_states() -> None:
     scope.close()
 
 
+def step_05_results() -> None:
+    """05 · Results: what is kept, for how long, and what becomes of your types."""
+    section("The record")
+    scope = Scope(app)
+    result = add.delay(2, 3)
+    show("result.get(timeout=10)", result.get(timeout=10))
+    click.echo(scope.xray(result))
+    key = app.backend.get_key_for_task(result.id)
+    record = json.loads(app.backend.get(key))
+    show("key", key.decode())
+    show("record", record)
+
+    section("Two receipts, one record")
+    hers = app.AsyncResult(result.id)
+    show("hers.get(timeout=10)", hers.get(timeout=10))
+    show("the same moment", hers.date_done.isoformat() == record["date_done"])
+
+    section("For how long?")
+    show("app.conf.result_expires", app.conf.result_expires)
+    show("hours left", round(app.backend.client.ttl(key) / 3600))
+
+    section("Break it: the day is over")
+    app.backend.expire(key, 0)
+    new = app.AsyncResult(result.id)
+    show("result.state, new.state", (result.state, new.state))
+    click.echo(scope.xray(result))
+
+    section("Break it: a None that nobody returned")
+    result = add.delay(3, 4)
+    result.get(timeout=10)
+    result.forget()
+    show("result.get(timeout=10)", result.get(timeout=10))
+    ignored = say_nothing.delay("hush")
+    real = say_nothing.apply_async(ignore_result=False)
+    three = [result, ignored, real]
+    show("three answers", [each.get(timeout=10) for each in three])
+    show("on record", [each.exists() for each in three])
+    kept = say_nothing.apply_async(("hush",), ignore_result=False)
+    show("kept.get(timeout=10)", kept.get(timeout=10))
+
+    section("Break it: one id, two answers")
+    first = add.delay(2, 3)
+    first.get(timeout=10)
+    click.echo(scope.lanes(first))
+    second = add.apply_async((5, 5), task_id=first.id)
+    show("second.get(timeout=10)", second.get(timeout=10))
+    click.echo(scope.lanes(first))
+    show("on record", app.AsyncResult(first.id).get(timeout=10))
+
+    section("What became of your types")
+    show("echo.delay((1, 2))", echo.delay((1, 2)).get(timeout=10))
+    values = [{1: "one"}, datetime(2026, 1, 31, 8, tzinfo=UTC), Decimal("0.10"), uuid.UUID(int=5), b"\xff"]
+    for value in values:
+        came = echo.delay(value).get(timeout=10)["value"]
+        show(f"{value!r}, the same: {came == value}", came)
+    noted = echo.delay([(1, 2), *values])
+    noted.get(timeout=10)
+    key = app.backend.get_key_for_task(noted.id)
+    show("as it is written down", json.loads(app.backend.get(key))["result"]["value"])
+
+    section("Break it: no word for it")
+    try:
+        echo.apply_async(({1, 2},), task_id="a-set")
+    except EncodeError as error:
+        show("echo.apply_async(({1, 2},))", error)
+    click.echo(scope.lanes(app.AsyncResult("a-set")))
+    came = echo.delay(sorted({1, 2})).get(timeout=10)["value"]
+    show("set(came) == {1, 2}", set(came) == {1, 2})
+    scope.close()
+
+
+def step_06_groups() -> None:
+    """06 · Groups: many at once."""
+    section("A call that you keep")
+    scope = Scope(app)
+    call = add.s(2, 3)
+    show("add.s(2, 3)", call)
+    click.echo(scope.graph(call))
+    first, second = call.delay(), call.delay()
+    show("sent twice", (first.get(timeout=10), second.get(timeout=10), first.id == second.id))
+
+    section("Many in one hand")
+    plan = scope.graph(group(add.s(n, n) for n in range(3)))
+    click.echo(plan)
+    lab.worker.stop()
+    result = plan.apply_async()
+    headers = [message["headers"] for message in lab.waiting()]
+    show("messages", [h["argsrepr"] for h in headers])
+    show("its group, its place", [(h["group"] == result.id, h["group_index"]) for h in headers])
+    lab.worker.start()
+    show("result.get(timeout=10)", result.get(timeout=10))
+    click.echo(plan)
+
+    section("How many are done?")
+    gate = Gate("lesson 06")
+    gate.close()
+    slow = wait_at_gate.s("lesson 06", 500)
+    result = group(slow, add.s(1, 1), add.s(2, 2)).apply_async()
+    show("two members", (result[1].get(timeout=10), result[2].get(timeout=10)))
+    show("done, ready", (f"{result.completed_count()} of {len(result)}", result.ready()))
+    gate.open()
+    show("result.get(timeout=10)", result.get(timeout=10))
+
+    section("Really at once?")
+    result = group(meet.s("Ada", "Grace"), meet.s("Grace", "Ada")).apply_async()
+    show("two that wait for each other", result.get(timeout=10))
+    click.echo(scope.lanes(result, by="slot"))
+
+    section("Break it: ask in between")
+    results = []
+    for call in [meet.s("Ada", "Grace", 0.2), meet.s("Grace", "Ada", 0.2)]:
+        one = call.delay()
+        one.get(timeout=10)
+        results.append(one)
+    show("one after the other", [one.get(timeout=10) for one in results])
+    click.echo(scope.lanes(*results, by="slot"))
+
+    section("Break it: one of them fails")
+    plan = scope.graph(group([add.s(2, 2), fail.s("out of paper"), add.s(3, 3)]))
+    result = plan.apply_async()
+    try:
+        result.get(timeout=10)
+    except ValueError as error:
+        show("result.get(timeout=10)", error)
+    show("propagate=False", result.get(timeout=10, propagate=False))
+    click.echo(plan)
+    show("ready, successful, completed_count", (result.ready(), result.successful(), result.completed_count()))
+
+    section("Break it: only the id is left")
+    show("restored", app.GroupResult.restore(result.id))
+    result.save()
+    show("restored, once saved", app.GroupResult.restore(result.id).get(timeout=10, propagate=False))
+    result.forget()
+    again = app.GroupResult.restore(result.id)
+    show("restored, once forgotten", [member.state for member in again])
+    again.delete()
+    show("restored, once deleted", app.GroupResult.restore(result.id))
+    scope.close()
+
+
 def step_07_chains() -> None:
     """07 · Chains: one after the other."""
     section("Wait for each")
@@ -515,6 +657,8 @@ STEPS: dict[str, Callable[[], None]] = {
     "02": step_02_apply_async,
     "03": step_03_send_task,
     "04": step_04_task_states,
+    "05": step_05_results,
+    "06": step_06_groups,
     "07": step_07_chains,
     "08": step_08_chords,
     "09": step_09_collectors,

@@ -366,7 +366,9 @@ def _lane_row(
             )
     if shown and shown[-1][0] in ENDS:
         x = at(max(mark[1] for mark in shown)) + 13
-        text = f"= {task['result']}" if shown[-1][0] == "SUCCESS" and task["result"] else task["result"] or shown[-1][0]
+        # The task's result is that of its last lane; one that ended before, under the same id, has its own.
+        result = task["result"] if lane is task["lanes"][-1] else shown[-1][3]
+        text = f"= {result}" if shown[-1][0] == "SUCCESS" and result else result or shown[-1][0]
         if shown[-1][0] == "REVOKED":
             text = shown[-1][3] or "revoked"  # why, without the name of the error around it
         board.text(f"result {key}", "faint", x, middle + 4, text, max(board.width - x - 2, 1))

@@ -3,12 +3,12 @@
 import os
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from celery import Celery
 from celery.canvas import Signature
-from celery.result import ResultBase
+from celery.result import ResultBase, ResultSet
 
 from taskscope import canvas, xray
 from taskscope.errors import ScopeError
@@ -74,9 +74,9 @@ class Scope:
         """Show what a canvas will do, before it is sent; send what this returns, as you would send the signature."""
         return Plan(self, canvas.plan(signature))
 
-    def xray(self) -> View:
-        """Show what the broker and the result backend hold at this moment."""
-        snapshot = xray.xray(self.app)
+    def xray(self, *results: ResultBase) -> View:
+        """Show what the broker and the result backend hold at this moment, all of it or what they hold of these tasks."""
+        snapshot = xray.xray(self.app, ids=_ids(results))
         return View(self, "xray", xray=xray_table(snapshot.to_json(), snapshot.text()))
 
     # -- what was seen ---------------------------------------------------------------------------------------------
@@ -146,7 +146,7 @@ class Scope:
         deadline = time.monotonic() + timeout
         while (left := deadline - time.monotonic()) > 0:
             position = self.ledger.position
-            at_rest = all(_at_rest(task) for task in self.tasks(wanted))
+            at_rest = all(_at_rest(task) and not _runs_again(task) for task in self.tasks(wanted))
             if not self.ledger.wait(position, min(QUIET, left)) and at_rest:
                 return
 
@@ -188,7 +188,19 @@ class Scope:
 def _ids(results: Sequence[ResultBase]) -> list[str] | None:
     if not results:
         return None
-    return list(dict.fromkeys(name for result in results for name in reversed(result.as_list())))
+    return list(dict.fromkeys(name for result in results for name in _names(result)))
+
+
+def _names(result: ResultBase) -> Iterator[str]:
+    """Give the ids behind a result, in the order in which they run: those before it, then its members, or its own."""
+    # Not `as_list()`: a group has none, and that of a chord's result asks its group for one.
+    if result.parent is not None:
+        yield from _names(result.parent)
+    if isinstance(result, ResultSet):
+        for member in result.results:
+            yield from _names(member)
+    else:
+        yield result.id
 
 
 def _pools(app: Celery, count: int) -> dict[str, int]:
@@ -201,3 +213,8 @@ def _at_rest(task: Task) -> bool:
     """Tell whether no witness has to catch up: what has ended for the backend has ended for the events, and the other way round."""
     ended = {who: state in ENDS for who, state in task.said.items() if who in ("event", "result")}
     return len(set(ended.values())) < 2
+
+
+def _runs_again(task: Task) -> bool:
+    """Tell whether a task has ended, and was sent once more under the same id: that end is still to come."""
+    return task.state not in ENDS and any(lane.marks[-1].state in ENDS for lane in task.lanes[:-1])

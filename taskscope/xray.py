@@ -6,8 +6,8 @@ of a kind. Keys that come into being between the two are not in the picture.
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from celery import Celery
@@ -101,6 +101,7 @@ class Snapshot:
     others: tuple[Other, ...] = ()
     of: Mapping[str, int] | None = None
     notes: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()  # ids that were asked for, and of which nothing was found
 
     def queue(self, name: str = "celery") -> Queue:
         """Return one queue; a queue that is empty is no key, so it need not be there."""
@@ -121,13 +122,14 @@ class Snapshot:
         return "\n".join(_lines(self, ids))
 
 
-def xray(app: Celery, limit: int = 200, management_url: str | None = None) -> Snapshot:
+def xray(app: Celery, limit: int = 200, management_url: str | None = None, ids: Collection[str] | None = None) -> Snapshot:
     """Look into the broker and the result backend of an application.
 
     Args:
         app: the application, whose settings say where to look.
         limit: how many messages, results, … to show at most, of each kind; the rest is counted.
         management_url: where RabbitMQ's management API is, if not at port 15672 of the broker.
+        ids: show only the messages and the stored results of these tasks.
 
     Raises:
         ScopeError: a server does not answer; it says which, and what to do.
@@ -151,15 +153,33 @@ def xray(app: Celery, limit: int = 200, management_url: str | None = None) -> Sn
     if backend is None:
         notes.append(f"the result backend is {type(app.backend).__name__}: only Redis can be looked into")
     if broker and backend and _same_database(broker, backend):
-        _Redis(app, broker, broker, backend, limit).look(parts, of, notes)
+        _Redis(app, broker, broker, backend, limit, ids).look(parts, of, notes)
     else:
         if broker:
             _Redis(app, broker, broker, None, limit).look(parts, of, notes)
         if backend:
-            _Redis(app, backend, None, backend, limit).look(parts, of, notes)
+            _Redis(app, backend, None, backend, limit, ids).look(parts, of, notes)
         if broker and backend:
             notes.append("broker and backend are two databases, so these are two moments, a few milliseconds apart")
-    return Snapshot(time.time(), broker_name, backend.where if backend else type(app.backend).__name__, of=of, notes=tuple(notes), **parts)
+    found = Snapshot(time.time(), broker_name, backend.where if backend else type(app.backend).__name__, of=of, notes=tuple(notes), **parts)
+    return found if ids is None else _of_tasks(found, ids)
+
+
+def _of_tasks(found: Snapshot, ids: Collection[str]) -> Snapshot:
+    """Leave out all that is not a message or a stored result of one of these tasks."""
+    queues = []
+    for queue in found.queues:
+        if mine := tuple(message for message in queue.messages if message.id in ids):
+            queues.append(replace(queue, waiting=len(mine), messages=mine))
+    unacked = tuple(taken for taken in found.unacked if taken.message.id in ids)
+    seen = {message.id for queue in queues for message in queue.messages} | {taken.message.id for taken in unacked}
+    missing = tuple(dict.fromkeys(name for name in ids if name not in seen | {stored.id for stored in found.results}))
+    notes = found.notes
+    if any(queue.waiting > len(queue.messages) for queue in found.queues) or "unacked" in (found.of or {}):
+        notes += ("there are more messages than were looked at",)
+    of = {kind: number for kind, number in (found.of or {}).items() if kind == "results"}
+    only = replace(found, queues=tuple(queues), unacked=unacked, bindings=(), groups=(), others=(), of=of)
+    return replace(only, notes=notes, missing=() if of else missing)
 
 
 def _same_database(one: Place, other: Place) -> bool:
@@ -205,8 +225,10 @@ def parse_binding(exchange: str, member: str, separator: str = SEPARATOR) -> Bin
 class _Redis:
     """One look into one Redis database, which is the broker, the backend or both."""
 
-    def __init__(self, app: Celery, place: Place, broker: Place | None, backend: Place | None, limit: int) -> None:
-        self._place, self._broker, self._backend, self._limit = place, broker, backend, limit
+    def __init__(
+        self, app: Celery, place: Place, broker: Place | None, backend: Place | None, limit: int, ids: Collection[str] | None = None
+    ) -> None:
+        self._place, self._broker, self._backend, self._limit, self._ids = place, broker, backend, limit, ids
         options = app.conf.broker_transport_options or {}
         self._separator = str(options.get("sep", SEPARATOR))
         self._steps = [int(step) for step in options.get("priority_steps", STEPS)]
@@ -257,6 +279,8 @@ class _Redis:
             notes.append(f"this server does not let us list its keys ({error}): shown are the queues of the settings, and what is taken")
 
     def _keep(self, kind: str, name: bytes) -> None:
+        if kind == "results" and self._ids is not None and shown(name).removeprefix(self._prefixes["results"]) not in self._ids:
+            return
         self._counts[kind] = self._counts.get(kind, 0) + 1
         kept = self._chosen.setdefault(kind, [])
         if len(kept) < self._limit * (len(MEANINGS) if kind == "groups" else 1):
@@ -458,6 +482,8 @@ def _lines(snapshot: Snapshot, ids: bool) -> Iterable[str]:
         yield f'key "{other.name}" ({other.type}): {other.meaning or "not known"}'
     if "other keys" in of:
         yield f"other keys: {_many(of['other keys'], len(snapshot.others))}"
+    if snapshot.missing:
+        yield f"{len(snapshot.missing)} {'task' if len(snapshot.missing) == 1 else 'tasks'}: no message, and no stored result"
     yield from snapshot.notes
 
 

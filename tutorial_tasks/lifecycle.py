@@ -1,7 +1,7 @@
-"""Tasks that show what can happen to a task: it fails, tries again, reports progress, waits, or says nothing."""
+"""Tasks that show what can happen to a task: it fails, tries again, reports progress, waits, says nothing, or says what it got."""
 
 import time
-from typing import Any
+from typing import Any, TypedDict
 
 from celery import Task
 
@@ -87,3 +87,34 @@ def wait_at_gate(name: str, timeout: float = 60) -> str:
     """Wait until the gate with this name is open, at most `timeout` seconds, then return the name."""
     Gate(name).wait(timeout)
     return name
+
+
+class Echo(TypedDict):
+    """What `echo` got: a value, and the name of the type that it had when it came to the worker."""
+
+    type: str
+    value: Any
+
+
+@app.task
+def echo(value: Any) -> Echo:
+    """Return the value, and say what type it came as."""
+    return {"type": type(value).__name__, "value": value}
+
+
+@app.task
+def meet(name: str, other: str, timeout: float = 5) -> str:
+    """Wait until `other` is here too, at most `timeout` seconds, then return whom `name` met.
+
+    Each leaves a note for the other and takes the one that was left, so two tasks can meet only
+    while both of them run. Who gives up takes the own note away again.
+    """
+    mine = f"{key_prefix}note:{name}:{other}"
+    theirs = f"{key_prefix}note:{other}:{name}"
+    redis = app.backend.client
+    redis.rpush(mine, "I am here")
+    redis.expire(mine, int(timeout) + 1)  # the note of a task that is killed goes by itself
+    if redis.blpop([theirs], max(timeout, 0.01)):  # 0 would mean for ever
+        return f"{name} met {other}"
+    redis.delete(mine)
+    return f"{name} met nobody"

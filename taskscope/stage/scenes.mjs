@@ -276,7 +276,9 @@ function laneRow(board, task, lane, t, at, left, top) {
   const last = shown.at(-1);
   if (last && isEnd(last[0])) {
     const x = at(max(...shown.map((mark) => mark[1]))) + 13;
-    let text = last[0] === "SUCCESS" && task.result ? `= ${task.result}` : task.result || last[0];
+    // The task's result is that of its last lane; one that ended before, under the same id, has its own.
+    const result = lane === task.lanes.at(-1) ? task.result : last[3];
+    let text = last[0] === "SUCCESS" && result ? `= ${result}` : result || last[0];
     if (last[0] === "REVOKED") text = last[3] || "revoked"; // why, without the name of the error around it
     board.text(`result ${key}`, "faint", x, middle + 4, text, max(board.width - x - 2, 1));
   }

@@ -1,17 +1,18 @@
 """The front door: what a scope tells of real tasks, as sentences, stills and live views."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from celery import Celery, chord
+from celery import Celery, chord, group
 
 from classroom import evidence, lab
 from taskscope import Scope
 from taskscope.errors import ScopeError
 from taskscope.stage import Stage
-from tutorial_tasks.arithmetic import add, total
+from tutorial_tasks.arithmetic import add, slow_add, total
 from tutorial_tasks.lifecycle import Gate, count_to, fail, flaky, say_nothing, wait_at_gate
 
 
@@ -54,9 +55,45 @@ def test_a_scope_begins_when_it_is_made_and_shows_the_tasks_that_are_asked_for(a
     assert len(later.tasks()) == 1, "what was seen stays, and nothing comes to it"
 
 
+def test_the_tasks_behind_the_result_of_a_group_or_a_chord_are_shown_in_the_order_in_which_they_run(scope: Scope) -> None:
+    members = group(add.s(1, 1), add.s(2, 2)).apply_async()
+    last = chord([add.s(3, 3), add.s(4, 4)], total.s()).apply_async()
+    assert (members.get(timeout=10), last.get(timeout=10)) == ([2, 4], 14)
+    assert [line.partition(":")[0] for line in repr(scope.lanes(last, members)).splitlines()] == [
+        "add(3, 3)",
+        "add(4, 4)",
+        "total([6, 8])",
+        "add(1, 1)",
+        "add(2, 2)",
+    ]
+
+
 def test_an_id_of_which_nobody_has_heard_is_told_as_such(app: Celery, scope: Scope) -> None:
     assert repr(scope.lanes(app.AsyncResult("no-such-id"))) == "1 more: no witness has said anything"
     assert repr(scope.stage()) == "nothing has happened yet"
+
+
+def test_a_picture_waits_for_a_task_that_was_sent_again_under_its_old_id(scope: Scope) -> None:
+    first = slow_add.delay(2, 3, 0)
+    assert first.get(timeout=10) == 5
+    slow_add.apply_async((5, 5, 0.5), task_id=first.id)
+    once = "RECEIVED → STARTED → SUCCESS"
+    assert repr(scope.lanes(first)) == f"slow_add(2, 3, 0): PENDING → {once} → {once} = 10"
+    picture = scope.lanes(first)._repr_mimebundle_()[0]["image/svg+xml"]
+    assert re.findall(r">= (\d+)<", picture) == ["5", "10"], "each run shows its own result"
+
+
+def test_an_xray_of_some_tasks_shows_what_is_held_of_them_and_nothing_else(scope: Scope) -> None:
+    kept, forgotten, unread = add.delay(2, 3), add.delay(4, 4), add.apply_async((1, 1), queue="unread", expires=60)
+    assert (kept.get(timeout=10), forgotten.get(timeout=10)) == (5, 8)
+    forgotten.forget()
+    held = 'queue "unread": 1 waiting: add(1, 1)\nstored results: 1: add(2, 3): SUCCESS = 5'
+    assert repr(scope.xray(kept, unread)) == held
+    assert repr(scope.xray(kept, forgotten, unread)) == f"{held}\n1 task: no message, and no stored result"
+    assert repr(scope.xray(forgotten)) == "1 task: no message, and no stored result"
+    assert "no message, and no stored result" in scope.xray(forgotten)._repr_mimebundle_()[0]["image/svg+xml"]
+    with scope.app.connection_for_write() as connection:
+        connection.default_channel.queue_purge("unread")
 
 
 def test_what_is_stored_of_a_view_are_pictures_and_words_and_nothing_else(scope: Scope) -> None:

@@ -15,9 +15,9 @@ from classroom.stack.supervisor import NODE
 from tutorial_tasks import collectors
 from tutorial_tasks.arithmetic import add
 from tutorial_tasks.collectors import collector_request
-from tutorial_tasks.lifecycle import Gate, count_to, fail, flaky, say_nothing, wait_at_gate
+from tutorial_tasks.lifecycle import Gate, count_to, fail, flaky, meet, say_nothing, wait_at_gate
 from tutorial_tasks.projects import clean_data, create_project
-from tutorial_tasks.settings import data_dir
+from tutorial_tasks.settings import data_dir, key_prefix
 
 SOON = 20.0  # seconds: much longer than anything here takes, but for the stress test
 
@@ -150,6 +150,23 @@ def test_the_error_of_a_gate_that_stays_closed_says_how_to_open_it(gate: Gate) -
         wait_at_gate.delay(gate.name, 0.2).get(timeout=SOON)
     exec(str(error.value).partition("open it with: ")[2], {})
     assert wait_at_gate.delay(gate.name, 5).get(timeout=SOON) == gate.name
+
+
+# -- a meeting of two ------------------------------------------------------------------------------------------------
+
+
+def test_two_that_run_at_the_same_time_meet_and_leave_nothing_behind(app: Any) -> None:
+    results = [meet.delay("Ada", "Grace"), meet.delay("Grace", "Ada")]
+    assert [result.get(timeout=SOON) for result in results] == ["Ada met Grace", "Grace met Ada"]
+    assert not app.backend.client.keys(f"{key_prefix}note:*")
+
+
+def test_two_that_run_one_after_the_other_do_not_meet(app: Any) -> None:
+    assert [meet.delay(*names, 0.1).get(timeout=SOON) for names in (("Ada", "Grace"), ("Grace", "Ada"))] == [
+        "Ada met nobody",
+        "Grace met nobody",
+    ]
+    assert not app.backend.client.keys(f"{key_prefix}note:*")
 
 
 # -- collectors ------------------------------------------------------------------------------------------------------

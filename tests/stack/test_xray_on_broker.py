@@ -259,6 +259,19 @@ def test_results_in_all_their_states(app: Celery) -> None:
 
 
 @pytest.mark.usefixtures("working")
+def test_a_result_that_is_asked_for_is_found_among_any_number(app: Celery) -> None:
+    wanted, held = add.delay(2, 3), add.apply_async((1, 1), countdown=60)
+    results = [add.delay(number, 0) for number in range(5)]
+    assert [result.get(timeout=10) for result in (wanted, *results)] == [5, *range(5)]
+    until(app, lambda seen: seen.unacked, "the worker has taken the one for later")
+    seen = xray(app, limit=1, ids=[wanted.id, held.id])
+    assert ([stored.id for stored in seen.results], [taken.message.id for taken in seen.unacked]) == ([wanted.id], [held.id])
+    assert seen.of == {}
+    assert not seen.bindings
+    assert xray(app, limit=1, ids=[results[0].id, results[1].id]).of == {"results": 2}
+
+
+@pytest.mark.usefixtures("working")
 def test_the_gate_of_a_chord_from_closed_to_open(app: Celery) -> None:
     barrier = lifecycle.Gate("xray")
     barrier.close()

@@ -171,6 +171,7 @@ def _snapshot() -> dict[str, Any]:
         "others": [{"name": "mine", "type": "string", "size": 3, "ttl": None, "meaning": ""}],
         "bindings": [{}],
         "of": {"results": 700},
+        "missing": ["0beeb79e-85"],
     }
 
 
@@ -180,6 +181,7 @@ def test_an_xray_is_a_table() -> None:
     assert ["result of 9229f3ab…", "result", "SUCCESS = 5", "23 h 59 min"] in rows
     assert ["group gggggggg…", "gate", "2 of 3 counted, counting", "24 h 0 min"] in rows
     assert ["mine", "string", "3 inside", "for ever"] in rows
+    assert ["task 0beeb79e…", "", "no message, and no stored result", ""] in rows
     assert rows[-1][2] == "not all are shown: there are 700"
     assert film_module.queues(_snapshot()) == {"celery": {"waiting": 2, "unacked": 1}}
 

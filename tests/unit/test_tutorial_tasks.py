@@ -29,6 +29,7 @@ from tutorial_tasks.collectors import (
     generate_collector_request,
     process,
 )
+from tutorial_tasks.lifecycle import echo
 from tutorial_tasks.projects import _inside_data_dir, clean_data, create_project
 from tutorial_tasks.shops import stock
 
@@ -65,6 +66,14 @@ def test_slow_add_sleeps_3_to_10_seconds_unless_told(naps: list[float]) -> None:
     assert {slow_add(2, 3) for _ in range(300)} == {5}
     assert 3 <= min(naps) < 4
     assert 9 < max(naps) <= 10
+
+
+# -- lifecycle -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("value", "kind"), [((1, 2), "tuple"), (None, "NoneType"), ({"type": 1}, "dict")])
+def test_echo_says_what_it_got(value: Any, kind: str) -> None:
+    assert echo(value) == {"type": kind, "value": value}
 
 
 # -- collectors ------------------------------------------------------------------------------------------------------
