@@ -33,6 +33,7 @@ notebooks: .venv/.installed ## run all lessons and store their outputs, normalis
 bench: .venv/.installed ## measure every speed that we claim
 	@$(PY) -m benchmarks.startup $(ARGS)
 	@$(PY) -m benchmarks.scope
+	@$(PY) -m benchmarks.rows
 
 lint: .venv/.linters ## ruff and mypy
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy

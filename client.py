@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 
 import click
 from celery import Celery, chain, chord, group
+from celery.canvas import Signature
 from celery.exceptions import ChordError, NotRegistered, TaskRevokedError
 from celery.exceptions import TimeoutError as CeleryTimeoutError
 from celery.result import AsyncResult
@@ -25,10 +26,16 @@ from kombu.exceptions import EncodeError
 from classroom import lab
 from classroom.errors import ClassroomError
 from taskscope import Scope
+from taskscope.view import Plan
 from tutorial_tasks.arithmetic import add, multiply, total
 from tutorial_tasks.celery_app import app
+from tutorial_tasks.collectors import cleanup, collector_1, collector_2, collector_3, collector_gathering, collector_request, process
 from tutorial_tasks.lifecycle import Gate, count_to, echo, fail, flaky, meet, say_nothing, wait_at_gate
+from tutorial_tasks.projects import clean_data, create_project
+from tutorial_tasks.settings import data_dir
 from tutorial_tasks.shops import stock, wait_for_shops
+
+ROWS = 300  # of lesson 09
 
 
 def section(heading: str) -> None:
@@ -572,6 +579,79 @@ def step_08_chords() -> None:
     scope.close()
 
 
+def step_09_collectors() -> None:
+    """09 · Collectors: a pipeline from end to end."""
+    section("One call, and a receipt")
+    scope = Scope(app)
+    request = scope.graph(collector_request.s("shoes", seed=7))
+    click.echo(request)
+    receipt = request.apply_async().get(timeout=10)
+    show("receipt", sorted(receipt))
+    show("item_count", app.AsyncResult(receipt["result_id"]).get(timeout=10)["item_count"])
+    click.echo(request)
+
+    section("The same, by your own hand")
+
+    def pipeline(*collectors: Signature) -> Plan:
+        ending = collector_gathering.s() | cleanup.s() | process.s()
+        return scope.graph(chord(collectors, ending))
+
+    order = ("order 1", "shoes", 7)
+    one, two, three = (collector.s(*order) for collector in (collector_1, collector_2, collector_3))
+    planned = pipeline(one, two, three)
+    click.echo(planned)
+    show("planned", planned.apply_async().get(timeout=10))
+    click.echo(planned)
+
+    section("Break it: a collector that fails")
+    broken = pipeline(one, fail.s("source 2 is down"), three)
+    result = broken.apply_async()
+    show("result.get(timeout=10, propagate=False)", result.get(timeout=10, propagate=False))
+    show("result.state", result.state)
+    click.echo(broken)
+    show("the collectors", [collector.state for collector in result.parent.results])
+
+    section("Break it: a collector that is slow")
+    gate = Gate("lesson 09")
+    gate.close()
+    slow = chain(wait_at_gate.s("lesson 09", 500), collector_2.si(*order))
+    first = pipeline(one, slow, three)
+    first_result = first.apply_async()
+    second_result = pipeline(one, two, three).apply_async()
+    show("the second customer, the first", (second_result.get(timeout=10)["item_count"], first_result.state))
+    click.echo(first)
+    blocked_result = pipeline(one, slow, three).apply_async()
+    third_result = pipeline(one, two, three).apply_async()
+    try:
+        third_result.get(timeout=1)
+    except CeleryTimeoutError as error:
+        show("third_result.get(timeout=1)", error)
+    gate.open()
+    show("all three", [each.get(timeout=10)["item_count"] for each in (first_result, blocked_result, third_result)])
+
+    section("Break it: a collector that returns rubbish")
+    mixed = pipeline(one, collector_2.s("order 2", "shoes", 7), three)
+    show("result.get(timeout=10, propagate=False)", mixed.apply_async().get(timeout=10, propagate=False))
+    click.echo(mixed)
+    scope.close()
+
+    section("Many rows, and none lost")
+    path = "lesson_09.jsonl"
+    file = data_dir / path
+    file.unlink(missing_ok=True)
+    rows = [{"number": number} for number in range(ROWS)]
+    with click.progressbar(length=ROWS, label="rows") as bar:
+        sent = group(create_project.s(row, path) for row in rows).apply_async()
+        sent.get(timeout=120, callback=lambda _task_id, _row: bar.update(1))
+    numbers = [json.loads(line)["number"] for line in file.open()]
+    show("rows in the file", len(numbers))
+    show("each once", sorted(numbers) == list(range(ROWS)))
+    create_project.delay(rows[0], path).get(timeout=10)
+    show("cleaned", clean_data.delay(path).get(timeout=10))
+    sent.forget()
+    file.unlink()
+
+
 STEPS: dict[str, Callable[[], None]] = {
     "01": step_01_delay,
     "02": step_02_apply_async,
@@ -581,6 +661,7 @@ STEPS: dict[str, Callable[[], None]] = {
     "06": step_06_groups,
     "07": step_07_chains,
     "08": step_08_chords,
+    "09": step_09_collectors,
 }
 
 

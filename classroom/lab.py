@@ -1,4 +1,4 @@
-"""What a notebook needs of the classroom: `connect()`, `predict()`, a look at the broker, and hands on the worker and the broker.
+"""What a notebook needs of the classroom: `connect()`, `predict()`, `bar()`, a look at the broker, and hands on the worker and the broker.
 
 The first cell of every lesson:
 
@@ -17,6 +17,7 @@ import psutil
 from classroom import connections, doctor, evidence, hints, leftovers
 from classroom import my_tasks as own_tasks
 from classroom import progress as exercises_passed
+from classroom.bar import Bar as bar
 from classroom.errors import ClassroomError
 from classroom.predictions import predict
 from classroom.stack import client
@@ -24,7 +25,7 @@ from classroom.stack.place import Stack
 from classroom.stack.supervisor import CONCURRENCY, NODE, QUEUES
 from classroom.stack.task_code import sources
 
-__all__ = ["broker", "connect", "examine", "my_tasks", "predict", "progress", "unacknowledged", "waiting", "worker"]
+__all__ = ["bar", "broker", "connect", "examine", "my_tasks", "predict", "progress", "unacknowledged", "waiting", "worker"]
 
 _FINISH_WITHIN = 5.0  # seconds
 

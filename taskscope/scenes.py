@@ -515,7 +515,10 @@ def _graph(board: Board, film: Mapping[str, Any], tasks: Sequence[dict[str, Any]
 def _one_graph(board: Board, graph: Mapping[str, Any], by_id: Mapping[str, Any], t: float, prefix: str, top: float) -> None:
     column = min(200.0, (board.width - 2 * PAD) / graph["layers"])
     gap = max(16.0, min(46.0, column * 0.3))
-    wide, pitch = column - gap, 34
+    wide = column - gap
+    names = ((node["label"] or node["name"]).split("(")[0] for node in graph["nodes"] if "small" not in node)
+    # A name for which its node has no room stands below it, and needs room there.
+    pitch = 44 if any(extent(name, 12) > wide - 28 for name in names) else 34
 
     def place(node: Mapping[str, Any]) -> tuple[float, float]:
         return PAD + gap / 2 + node["x"] * column, top + PAD + node["y"] * pitch

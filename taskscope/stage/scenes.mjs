@@ -400,7 +400,10 @@ export function neverRan(graph, states) {
 function oneGraph(board, graph, byId, t, prefix, top) {
   const column = min(200, (board.width - 2 * PAD) / graph.layers);
   const gap = max(16, min(46, column * 0.3));
-  const [wide, pitch] = [column - gap, 34];
+  const wide = column - gap;
+  const names = graph.nodes.filter((node) => !("small" in node)).map((node) => (node.label || node.name).split("(")[0]);
+  // A name for which its node has no room stands below it, and needs room there.
+  const pitch = names.some((name) => extent(name, 12) > wide - 28) ? 44 : 34;
   const spots = new Map(); // left, right and middle of whatever an edge can touch
   for (const box of graph.boxes) {
     const pad = min(gap / 2 - 3, 7 + 5 * box.inset);

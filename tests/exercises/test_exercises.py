@@ -1,5 +1,6 @@
 """Every exercise in four states, on a running stack: untouched, hard-coded, plausible but wrong, solved."""
 
+import functools
 import importlib
 import pkgutil
 import signal
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from classroom import evidence, progress
+from classroom import evidence, lab, progress
 from classroom.exercises import Outcome, check
 from classroom.exercises.model import NOT_ATTEMPTED, NOT_YET, PASSED, RAISED
 from classroom.stack import client
@@ -24,9 +25,15 @@ WRONG = [wrong for module in ANSWERS.values() for wrong in module.WRONG]
 RIGHT = [right for module in ANSWERS.values() for right in module.RIGHT]
 
 
-def answer(exercise: Exercise, code: str) -> Any:
+@functools.lru_cache(maxsize=1)
+def given_to_the_worker(my_tasks: str) -> dict[str, Any]:
+    """Run the cell below `%%my_tasks`, which restarts the worker: not again, as long as it is the same."""
+    return vars(lab.my_tasks(my_tasks))
+
+
+def answer(exercise: Exercise, code: str, my_tasks: str = "") -> Any:
     """Define the learner's function as a cell of the lesson would."""
-    names: dict[str, Any] = {}
+    names: dict[str, Any] = dict(given_to_the_worker(my_tasks)) if my_tasks else {}
     exec(ANSWERS[exercise.name[:2]].NAMES + code.split("from classroom.exercises import check")[-1], names)
     return names[exercise.function]
 
@@ -51,8 +58,14 @@ def clean_classroom(app: Any) -> Any:
     evidence.wait_until(lambda: not evidence.unacknowledged(app), 5, "the worker holds nothing")
 
 
-def verdict(name: str, code: str) -> Outcome:
-    return check(name, answer(EXERCISES[name], code))
+def verdict(name: str, code: str, my_tasks: str = "") -> Outcome:
+    return check(name, answer(EXERCISES[name], code, my_tasks))
+
+
+def verdict_on(name: str, body: str) -> Outcome:
+    """Judge one of the answers, together with the tasks that belong to it."""
+    exercise = EXERCISES[name]
+    return verdict(name, with_body(exercise, body), getattr(ANSWERS[name[:2]], "MY_TASKS", "") if exercise.my_tasks else "")
 
 
 def test_every_lesson_has_an_exercise_and_every_exercise_a_wrong_answer() -> None:
@@ -68,7 +81,7 @@ def test_an_untouched_stub_is_not_attempted(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "body", "words"), [(n, b, w) for n, _, b, w in WRONG], ids=[f"{n} {why}" for n, why, *_ in WRONG])
 def test_a_wrong_answer_is_turned_down_with_its_own_words(name: str, body: str, words: str) -> None:
-    outcome = verdict(name, with_body(EXERCISES[name], body))
+    outcome = verdict_on(name, body)
     assert outcome.verdict == NOT_YET, outcome
     assert words in outcome.words
     assert progress.passed() == set()
@@ -76,14 +89,14 @@ def test_a_wrong_answer_is_turned_down_with_its_own_words(name: str, body: str, 
 
 @pytest.mark.parametrize("name", EXERCISES)
 def test_the_solution_in_the_lesson_passes(name: str) -> None:
-    outcome = verdict(name, EXERCISES[name].solution)
+    outcome = verdict(name, EXERCISES[name].solution, EXERCISES[name].my_tasks)
     assert outcome.verdict == PASSED, outcome
     assert progress.passed() == {name}
 
 
 @pytest.mark.parametrize(("name", "body"), RIGHT, ids=[name for name, _ in RIGHT])
 def test_another_way_to_do_it_passes_too(name: str, body: str) -> None:
-    outcome = verdict(name, with_body(EXERCISES[name], body))
+    outcome = verdict_on(name, body)
     assert outcome.verdict == PASSED, outcome
 
 

@@ -7,17 +7,22 @@ from pathlib import Path
 
 import nbformat
 
+MY_TASKS = "%%my_tasks\n"
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 
 
 @dataclass(frozen=True)
 class Exercise:
-    """An exercise as it stands in a lesson: its name, the stub in the code cell, and the solution in the closed block."""
+    """An exercise as it stands in a lesson: its name, the stub in the code cell, and the solution in the closed block.
+
+    `my_tasks` is the block of the solution that goes into a cell of its own, below `%%my_tasks`; most need none.
+    """
 
     name: str
     function: str
     stub: str
     solution: str
+    my_tasks: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,10 +58,13 @@ class Lesson:
         found = []
         for here, cell in enumerate(self.cells):
             if called := re.search(r'^check\("([\d.]+)", (\w+)\)$', cell.source, re.MULTILINE):
-                solutions = re.findall(r"<summary>Solution</summary>\n\n```python\n(.*?)```", self.cells[here + 1].source, re.DOTALL)
+                solved = self.cells[here + 1].source.partition("<summary>Solution</summary>")[2].partition("</details>")[0]
+                blocks = re.findall(r"```python\n(.*?)```", solved, re.DOTALL)
+                solutions = [block for block in blocks if not block.startswith(MY_TASKS)]
                 assert len(solutions) == 1, f"{self.path.name}: exercise {called[1]} has {len(solutions)} solutions in the next cell"
                 stub = cell.source[: called.start()]
-                found.append(Exercise(called[1], called[2], stub, solutions[0]))
+                own = "".join(block.removeprefix(MY_TASKS) for block in blocks if block.startswith(MY_TASKS))
+                found.append(Exercise(called[1], called[2], stub, solutions[0], own))
         return found
 
 

@@ -69,7 +69,8 @@ def main() -> None:
 def stack_of_its_own() -> Iterator[None]:
     """Run lessons on a stack that nobody else uses, where no exercise was passed yet."""
     with tempfile.TemporaryDirectory(prefix="classroom-") as state:
-        os.environ |= {"TASKSCOPE_STILLS": "1", "CLASSROOM_STATE": state, "CLASSROOM_GRACE": "5", "TUTORIAL_DATA_DIR": f"{state}/data"}
+        os.environ |= {"TASKSCOPE_STILLS": "1", "CLASSROOM_STATE": state, "CLASSROOM_GRACE": "5"}
+        os.environ |= {"CLASSROOM_MY_TASKS": state, "TUTORIAL_DATA_DIR": f"{state}/data"}
         yield
         client.down()
 

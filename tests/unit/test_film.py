@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -317,3 +318,19 @@ def test_a_queue_whose_name_nobody_told_is_shown_only_where_a_task_waited_in_it(
     passed_by = _invented(("(PENDING)", 0.2), ("(RECEIVED)", 0.2), ("STARTED", 0.2))
     assert "queue not known" not in _texts(film([passed_by])).values()
     assert "queue not known" in _texts(film([_invented(("PENDING", 0.2))])).values()
+
+
+def test_a_name_below_its_node_is_not_covered_by_the_next_one() -> None:
+    """A long chain whose last tasks run side by side: the columns are narrow."""
+    chain, group = [f"step_{number}" for number in range(4)], [f"collector_{number}" for number in range(3)]
+    nodes = [{"id": one, "name": one, "label": f"{one}(1, 2)", "kind": "task", "box": 0 if one in group else None} for one in chain + group]
+    edges = [*pairwise(chain), *((chain[-1], one) for one in group)]
+    plan = {
+        "nodes": nodes,
+        "edges": [{"source": one, "target": two, "kind": "chain"} for one, two in edges],
+        "boxes": [{"id": "b", "kind": "group", "parent": None, "counts": []}],
+    }
+    items = {item["key"]: item for item in scene(film([], graphs=[plan]), "graph", 0, 700)["items"]}
+    below = [items[f"0 below collector_{number}"] for number in range(2)]
+    for name, node in zip(below, [items[f"0 node collector_{number}"] for number in (1, 2)], strict=True):
+        assert name["y"] + 2 < node["y"]  # what a letter has below its line

@@ -1,0 +1,176 @@
+"""Exercises of 09: a fourth collector that tries again, and a search for the one to blame."""
+
+import random
+import time
+import uuid
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from celery import chord
+from celery.result import AsyncResult
+
+from classroom import evidence, lab
+from classroom.errors import ClassroomError
+from classroom.exercises.model import Answer, NotYet, exercise, run
+from classroom.exercises.setting import discard, finished, the_app
+from classroom.stack.task_code import MY_TASKS
+
+if TYPE_CHECKING:
+    from taskscope import Scope
+    from taskscope.model import Task
+
+_TOPIC = "shoes"
+_CLOSED_FOR = 0.5  # seconds from the first retry on
+_ASKED_WITHIN = 3.0  # seconds for an attempt to end, one way or the other
+_BACK_WITHIN = 3.0  # seconds for the next attempt, once the source is open
+
+
+@exercise("09.1")
+def a_fourth_collector(answer: Answer) -> str:
+    """A task of the learner's own was retried while its source was closed, and the four reports were counted."""
+    from taskscope import Scope  # not above: its pictures would be loaded by every lesson
+    from tutorial_tasks.lifecycle import Gate
+
+    lab.worker.start()
+    app, gate, request_id, seed = the_app(), Gate("source 4"), str(uuid.uuid4()), _a_seed_that_matters()
+    gate.close()
+    scope = Scope(app)
+    try:
+        with evidence.publishing() as sent:
+            result = run(answer, request_id, _TOPIC, seed)
+        if not sent:
+            raise NotYet("no message was sent")
+        if not isinstance(result, AsyncResult):
+            raise NotYet("return what apply_async() gave you")
+        fourth = _until(lambda: _fourth(scope, result), "no task of my_tasks was seen: is your collector among the four?")
+        _tried_again(scope, fourth)
+        gate.open()
+        kept = _the_end(scope, result, fourth)
+        reports = next((evidence.stored(app, task.id) or {} for task in scope.tasks() if task.name.endswith(".collector_gathering")), {})
+    finally:
+        gate.open()
+        _leave_nothing(scope)
+        scope.close()
+    got = len(reports.get("args", [[]])[0])
+    if got != 4:
+        raise NotYet(f"collector_gathering got {got} reports, not four")
+    if kept["result"] != {"request_id": request_id, "item_count": _count(seed, 4)}:
+        raise NotYet(f"the pipeline ended with {kept['result']}; for this request, topic and seed it should count {_count(seed, 4)} items")
+    return "your collector found its source closed, came back later, and its items were counted with those of the other three"
+
+
+def _a_seed_that_matters() -> int:
+    """Choose a seed with which the fourth collector finds something that the others do not."""
+    return next(seed for seed in iter(lambda: random.randrange(10**6), None) if _count(seed, 4) > _count(seed, 3))
+
+
+def _count(seed: int, collectors: int) -> int:
+    from tutorial_tasks.collectors import collect
+
+    return len({item for number in range(1, collectors + 1) for item in collect("", _TOPIC, number, seed)["items"]})
+
+
+def _fourth(scope: "Scope", result: AsyncResult) -> "Task | None":
+    """Find the learner's own task; only when all is over, one that has none is known to have none."""
+    own = [task for task in scope.tasks() if task.name.startswith(f"{MY_TASKS}.") or task.name.endswith(".collector_4")]
+    if not own and result.ready():
+        raise NotYet("the pipeline is done, and no task of my_tasks was in it: is your collector among the four?")
+    return own[0] if own else None
+
+
+def _tried_again(scope: "Scope", fourth: "Task") -> None:
+    """Wait until the task was retried, and for as long as its source stays closed."""
+    name = _short(fourth)
+
+    def first_end() -> str:
+        [task] = scope.tasks([fourth.id])
+        states = [mark.state for lane in task.lanes for mark in lane.marks]
+        return next((state for state in states if state in ("RETRY", "SUCCESS", "FAILURE")), "")
+
+    ended = _until(first_end, f"{name} was sent, and nothing came of it: does it wait inside the task? It holds a process all the while")
+    [task] = scope.tasks([fourth.id])
+    if "NotRegistered" in task.result:
+        raise NotYet(f"the worker does not know {fourth.name}: the task has to stand in the cell that begins with %%{MY_TASKS}")
+    if ended == "FAILURE":
+        raise NotYet(f"{name} failed and did not try again: {task.result}")
+    if ended == "SUCCESS":
+        raise NotYet(f"{name} returned although its source was closed: did it ask, and what became of the TimeoutError?")
+    time.sleep(_CLOSED_FOR)
+
+
+def _the_end(scope: "Scope", result: AsyncResult, fourth: "Task") -> dict[str, Any]:
+    """Wait until the pipeline is done, and return what is on record about its last task."""
+    try:
+        kept = finished(result.id, _BACK_WITHIN)
+    except ClassroomError:
+        raise NotYet(
+            f"the source is open again, and {_short(fourth)} does not come back for {_BACK_WITHIN:g} seconds: give the retry a countdown"
+        ) from None
+    if kept["status"] != "SUCCESS":
+        scope.settle([fourth.id])
+        [task] = scope.tasks([fourth.id])
+        if task.state == "FAILURE":
+            raise NotYet(
+                f"{_short(fourth)} gave up before its source was open, after {len(task.lanes)} attempts: leave more time in between"
+            )
+        raise NotYet(f"the pipeline ended as {kept['status']}: {kept['result'].get('exc_message')}")
+    return kept
+
+
+def _short(task: "Task") -> str:
+    return task.name.rpartition(".")[2]
+
+
+def _until(condition: Callable[[], Any], words: str) -> Any:
+    try:
+        return evidence.wait_until(condition, _ASKED_WITHIN, words)
+    except ClassroomError:
+        raise NotYet(words) from None
+
+
+def _leave_nothing(scope: "Scope") -> None:
+    """Have nobody wait: what the worker holds for later goes back into its queue, and out of it."""
+    if not any(task.state in ("PENDING", "RECEIVED", "STARTED", "RETRY") and task.lanes for task in scope.tasks()):
+        return
+    ids = {task.id for task in scope.tasks()}
+    lab.worker.stop()
+    for queue in ("celery", "slow"):
+        for message in evidence.waiting(the_app(), queue):
+            if message.id in ids:
+                discard(message)
+    lab.worker.start()
+
+
+@exercise("09.2")
+def the_one_to_blame(answer: Answer) -> str:
+    """Five pipelines, and each time the right collector is named: one that failed, one of another request, or none."""
+    lab.worker.start()
+    places = random.sample([1, 2, 3], 3)
+    cases = [(places[0], "failed"), (places[1], "failed"), (places[2], "mixed"), (places[0], "mixed"), (None, "well")]
+    sent = [(place, kind, *_send(place, kind)) for place, kind in random.sample(cases, len(cases))]
+    for *_, result, _ in sent:
+        finished(result.id)
+    for place, kind, result, request_id in sent:
+        said = run(answer, result, request_id)
+        if said != place or isinstance(said, bool):
+            raise NotYet(f"you said {said!r} of a pipeline in which {_in_words(place, kind)}")
+    return "two that failed, two that reported for somebody else, and one pipeline in which nobody is to blame"
+
+
+def _send(place: int | None, kind: str) -> tuple[AsyncResult, str]:
+    """Send a pipeline in which the collector of this place is no good."""
+    from tutorial_tasks import collectors
+    from tutorial_tasks.lifecycle import fail
+
+    request_id = str(uuid.uuid4())
+    three = (collectors.collector_1, collectors.collector_2, collectors.collector_3)
+    header = [each.s(request_id, _TOPIC) for each in three]
+    if place:
+        of_another = three[place - 1].s(str(uuid.uuid4()), _TOPIC)
+        header[place - 1] = fail.s("the source is down") if kind == "failed" else of_another
+    ending = collectors.collector_gathering.s() | collectors.cleanup.s() | collectors.process.s()
+    return chord(header, ending).apply_async(), request_id
+
+
+def _in_words(place: int | None, kind: str) -> str:
+    return {"failed": f"collector {place} failed", "mixed": f"collector {place} reported for another request"}.get(kind, "all went well")
