@@ -30,6 +30,8 @@ VIEWS = {
     "witnesses": "Who says what about each task",
 }
 _UNKNOWN_TO_XML = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+_BEYOND = re.compile("[\u0590-\u1fff\u2e80-\U0010ffff]")  # what DejaVu lacks, or what is written in another direction
+FINENESS = 1.5  # pixels of a PNG to one of its SVG
 ROWS = 40  # of a still; the live view scrolls
 
 
@@ -75,13 +77,15 @@ def svg(film: Mapping[str, Any], view: str, theme: str = "light", width: int = 7
 
 
 def png(picture: str) -> bytes:
-    """Return an SVG as PNG, half as fine again as its size says: sharp enough for fine screens, small enough for a repository."""
+    """Return a picture of `svg` as PNG, half as fine again as its size says: for fine screens, and small enough for a repository."""
     fonts = _fonts()
-    # matplotlib's fonts look the same on every machine; those of the system are for the letters that they lack.
-    alone = bool(fonts) and all(ord(letter) < 0x2E80 for letter in picture)
-    return bytes(
-        resvg_py.svg_to_bytes(svg_string=picture, zoom=1.5, font_files=fonts, skip_system_fonts=alone, sans_serif_family="DejaVu Sans")
-    )
+    # matplotlib's fonts look the same on every machine; those of the system, and resvg, are for the letters that they lack.
+    if fonts and not _BEYOND.search(picture):
+        from taskscope import raster  # Pillow comes with matplotlib
+
+        return raster.png(picture, fonts, FINENESS)
+    files = [str(path) for path in fonts.values()]
+    return bytes(resvg_py.svg_to_bytes(svg_string=picture, zoom=FINENESS, font_files=files, sans_serif_family="DejaVu Sans"))
 
 
 def text(film: Mapping[str, Any], view: str) -> str:
@@ -257,14 +261,13 @@ def _words(text: str) -> str:
 
 
 @cache
-def _fonts() -> list[str]:
+def _fonts() -> dict[str, Path]:
     found = find_spec("matplotlib")
     if found is None or found.origin is None:
-        return []
+        return {}
     folder = Path(found.origin).parent / "mpl-data" / "fonts" / "ttf"
-    return [
-        str(folder / f"{name}.ttf") for name in ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSansMono") if (folder / f"{name}.ttf").exists()
-    ]
+    files = {"regular": folder / "DejaVuSans.ttf", "bold": folder / "DejaVuSans-Bold.ttf", "mono": folder / "DejaVuSansMono.ttf"}
+    return files if all(path.exists() for path in files.values()) else {}
 
 
 def _number(picture: str, name: str) -> float:
