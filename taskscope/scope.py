@@ -24,6 +24,7 @@ from taskscope.view import Plan, View
 from taskscope.words import sentence
 
 QUIET = 0.15  # seconds without news, after which a picture may be taken
+MOST = 100_000  # tasks that are remembered
 PATIENCE = 2.0  # seconds that a picture waits for the witnesses to agree
 
 
@@ -42,7 +43,8 @@ class Scope:
         self.app = app
         self._lock = threading.RLock()
         self._read = 0
-        self._history = History()
+        self._unread = 0  # observations that were dropped before anybody looked
+        self._history = History(limit=MOST)
         self._changed: dict[str, None] = {}
         self.ledger = Ledger()
         self.projector = Projector(self)
@@ -91,7 +93,14 @@ class Scope:
         """What a reader of the pictures has to know: times in which something may have been missed."""
         with self._lock:
             self._fold()
-            return list(dict.fromkeys(f"something may have been missed: {gap.why}" for gap in self._history.gaps))
+            notes = [f"something may have been missed: {gap.why}" for gap in self._history.gaps]
+            if self._unread:
+                notes.append(
+                    f"showing {self._read - self._unread} of {self._read} observations: the oldest were dropped before anybody looked"
+                )
+            if self._history.shown < self._history.seen:
+                notes.append(f"showing {self._history.shown} of {self._history.seen} tasks: the earliest are forgotten")
+            return list(dict.fromkeys(notes))
 
     def tasks(self, ids: Iterable[str] | None = None) -> list[Task]:
         """Return the tasks that were seen, or those with these ids."""
@@ -180,7 +189,9 @@ class Scope:
             return Task(id=name)
 
     def _fold(self) -> None:
-        news, self._read = self.ledger.since(self._read)
+        news, end = self.ledger.since(self._read)
+        self._unread += end - self._read - len(news)
+        self._read = end
         self._history.extend(news)
         self._changed.update(dict.fromkeys(self._history.changed()))
 

@@ -62,6 +62,8 @@ FILMS: dict[str, Film] = {
     "crowd": films.crowd(30),
     "bigger crowd": films.crowd(210, slots=3),
     "chord": films.chord(),
+    "too many": film(films.many(60), workers=films.WORKERS, limit=50, notes=["a note"]),
+    "too many planned": films.too_wide(1200, 600),
     "planned only": film([], graphs=[films.chord_plan()]),
     "long and wide": film([], graphs=[_wide(9, 20), _wide(2, 70)]),
     "empty": film([]),
