@@ -1,7 +1,8 @@
 """More tasks than one can look at: how many of them are where, over time, and a canvas whose many equal nodes are one."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from taskscope.layout import layers_of
@@ -12,6 +13,7 @@ Key = tuple[str, str, str]  # place, whose (a queue, a host, a node), state
 Step = tuple[float, Key]
 
 BINS = 200  # stretches of time for which counts are kept; when there are more, each becomes twice as long
+_PLACES = ("queue", "bag", "slot", "end", "end")  # by the rank of the state
 FINEST = 0.01  # seconds
 EACH = 1000  # nodes of one canvas, above which those that are alike are drawn as one
 
@@ -21,14 +23,15 @@ class Crowd:
 
     def __init__(self) -> None:
         self._width = FINEST
-        self._bins: dict[int, Counter[Key]] = {}
+        self._bins: dict[int, dict[Key, int]] = {}
         self._steps: dict[str, list[Step]] = {}
         self.last = 0.0  # when somebody was last seen to go from one place to another
 
     def note(self, task: str, steps: list[Step]) -> None:
         """Take in what is known of a task now, in place of what was known before."""
-        for at, key, change in _changes(self._steps.get(task, ())):
-            self._add(at, key, -change)
+        if before := self._steps.get(task):
+            for at, key, change in _changes(before):
+                self._add(at, key, -change)
         self._steps[task] = steps
         if steps:
             self.last = max(self.last, steps[-1][0])
@@ -41,7 +44,9 @@ class Crowd:
             self._width *= 2
             halved, self._bins = self._bins, {}
             for number, counts in halved.items():
-                self._bins.setdefault(number // 2, Counter()).update(counts)
+                into = self._bins.setdefault(number // 2, {})
+                for key, change in counts.items():
+                    into[key] = into.get(key, 0) + change
         bins = [
             [round(number * self._width, 4), [[*key, change] for key, change in counts.items() if change]]
             for number, counts in sorted(self._bins.items())
@@ -49,21 +54,30 @@ class Crowd:
         return {"bins": [one for one in bins if one[1]], "of": len(self._steps)}
 
     def _add(self, at: float, key: Key, change: int) -> None:
-        self._bins.setdefault(int(at / self._width), Counter())[key] += change
+        counts = self._bins.setdefault(int(at / self._width), {})
+        counts[key] = counts.get(key, 0) + change
 
 
 def steps_of(lanes: Sequence[Mapping[str, Any]], queue: str, node: str = "") -> list[Step]:
     """Return when a task came where, by the lanes of a film; `node` is the one that stands for it on a canvas."""
     steps: list[Step] = []
-    task = {"lanes": lanes}
-    for at in sorted({mark[1] for lane in lanes for mark in lane["marks"]}):
-        if here := moment(task, at):
-            place = "end" if here.state in CALLED_OFF else here.place
-            whose = queue if place == "queue" else "" if place == "end" else here.lane["host"]
-            steps.append((at, (place, whose, here.state)))
-            if node:
-                steps.append((at, ("node", node, here.state)))
+    for at, state, place, host in _ways(lanes):
+        steps.append((at, (place, queue if place == "queue" else "" if place == "end" else host, state)))
+        if node:
+            steps.append((at, ("node", node, state)))
     return steps
+
+
+def _ways(lanes: Sequence[Mapping[str, Any]]) -> Iterator[tuple[float, str, str, str]]:
+    if len(lanes) == 1 and all(
+        one[1] < two[1] for one, two in pairwise(lanes[0]["marks"])
+    ):  # most are like this, and it is ten times as quick
+        for state, at, *_ in lanes[0]["marks"]:
+            yield at, state, "end" if state in CALLED_OFF else "slot" if state == "RETRY" else _PLACES[rank(state)], lanes[0]["host"]
+        return
+    for at in sorted({mark[1] for lane in lanes for mark in lane["marks"]}):
+        if here := moment({"lanes": lanes}, at):
+            yield at, here.state, "end" if here.state in CALLED_OFF else here.place, here.lane["host"]
 
 
 def counts_at(crowd: Mapping[str, Any], t: float) -> Counter[Key]:
