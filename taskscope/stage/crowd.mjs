@@ -1,9 +1,9 @@
 // What is drawn of a crowd: the twin of crowd_scenes.py and of what it needs of crowd.py, compared with them by a test.
 import { fit, order, rank } from "./model.mjs";
 
-const WORDS = { "queue PENDING": "waiting", "bag RECEIVED": "reserved", "slot STARTED": "running" };
-const WAY = ["SUCCESS", "FAILURE", "REVOKED", "RETRY", "STARTED", "RECEIVED", "PENDING"];
-const GAP = 22;
+const CROWD_WORDS = { "queue PENDING": "waiting", "bag RECEIVED": "reserved", "slot STARTED": "running" };
+const CROWD_WAY = ["SUCCESS", "FAILURE", "REVOKED", "RETRY", "STARTED", "RECEIVED", "PENDING"];
+const CROWD_GAP = 22;
 const comma = (number) => number.toLocaleString("en-US");
 const byText = (one, two) => (one < two ? -1 : one > two ? 1 : 0);
 const keyOf = (place, whose, state) => JSON.stringify([place, whose, state]);
@@ -31,8 +31,8 @@ export function crowdStage(board, film, t) {
   const { crowd } = film;
   const counts = countsAt(crowd, t);
   const keys = keysOf(crowd).filter((key) => key[0] !== "node");
-  const widths = [0.19, 0.25, 0.29, 0.27].map((share) => Math.floor((board.width - 2 - 3 * GAP) * share));
-  const lefts = widths.map((_, place) => 1 + widths.slice(0, place).reduce((sum, w) => sum + w, 0) + GAP * place);
+  const widths = [0.19, 0.25, 0.29, 0.27].map((share) => Math.floor((board.width - 2 - 3 * CROWD_GAP) * share));
+  const lefts = widths.map((_, place) => 1 + widths.slice(0, place).reduce((sum, w) => sum + w, 0) + CROWD_GAP * place);
   const names = (...places) => [...new Set(keys.filter((key) => places.includes(key[0])).map((key) => key[1]))].sort(byText);
   const mine = (name, ...places) => keys.filter((key) => places.includes(key[0]) && key[1] === name);
   const sections = [
@@ -46,7 +46,7 @@ export function crowdStage(board, film, t) {
   titles.forEach((title, place) => {
     board.rect(`place ${place}`, "place", lefts[place], 1, widths[place], height, 8);
     board.text(`title ${place}`, "title", lefts[place] + 10, 20, title, widths[place] - 20);
-    if (place) board.path(`arrow ${place}`, "arrow", "M", lefts[place] - GAP + 4, 17, "H", lefts[place] - 5, "m", -4, -4, "l", 4, 4, "l", -4, 4);
+    if (place) board.path(`arrow ${place}`, "arrow", "M", lefts[place] - CROWD_GAP + 4, 17, "H", lefts[place] - 5, "m", -4, -4, "l", 4, 4, "l", -4, 4);
   });
   let sent = 0;
   for (const [key, number] of counts) if (!key.startsWith('["node"')) sent += number;
@@ -59,7 +59,7 @@ export function crowdStage(board, film, t) {
         y += 20;
       }
       for (const key of tokens) {
-        token(board, key, counts.get(keyOf(...key)) ?? 0, lefts[place] + 19, y + 14, widths[place] - 42);
+        crowdToken(board, key, counts.get(keyOf(...key)) ?? 0, lefts[place] + 19, y + 14, widths[place] - 42);
         y += 24;
       }
       y += 8;
@@ -69,8 +69,8 @@ export function crowdStage(board, film, t) {
   board.text("step", "faint", 2, board.height - 8, `${comma(crowd.of)} tasks: a token stands for all that are there in one state`, board.width - 4);
 }
 
-function token(board, [place, whose, state], number, x, y, width) {
-  const name = `${comma(number)} ${WORDS[`${place} ${state}`] ?? state}`;
+function crowdToken(board, [place, whose, state], number, x, y, width) {
+  const name = `${comma(number)} ${CROWD_WORDS[`${place} ${state}`] ?? state}`;
   const id = `${place} ${whose} ${state}`;
   board.disc(`token ${id}`, x, y, 8, state, number ? "" : "ghost", { uuid: id, attempt: 0, label: fit(name, width, 12), name });
 }
@@ -91,7 +91,7 @@ export function crowdTask(node, counts) {
 }
 
 function toldOf(node, mine) {
-  const states = [...WAY.filter((state) => mine.has(state)), ...[...mine.keys()].filter((state) => !WAY.includes(state)).sort(byText)];
+  const states = [...CROWD_WAY.filter((state) => mine.has(state)), ...[...mine.keys()].filter((state) => !CROWD_WAY.includes(state)).sort(byText)];
   const left = node.of - [...mine.values()].reduce((sum, number) => sum + number, 0);
   return [...states.map((state) => `${comma(mine.get(state))} ${state}`), ...(left ? [`${comma(left)} not sent yet`] : [])].join(" · ");
 }

@@ -12,6 +12,7 @@ import pytest
 
 from taskscope import scenes
 from taskscope.film import Film, film
+from taskscope.stage import Stage
 from tests.unit import films
 
 STAGE = Path(scenes.__file__).parent / "stage"
@@ -88,3 +89,9 @@ def test_draws_what_the_stills_draw(node: str, name: str) -> None:
         for item in ours["items"]:
             assert by_key.get(item["key"]) == item, ask
         assert len(drawn["items"]) == len(ours["items"]) == len(by_key), ask
+
+
+def test_its_files_make_one_module(node: str, tmp_path: Path) -> None:
+    joined = tmp_path / "joined.mjs"
+    joined.write_text(str(Stage._esm), encoding="utf-8")
+    _run(node, "--check", str(joined))
