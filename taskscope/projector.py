@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("taskscope")
 
-BATCH = 0.04  # seconds between two batches
+BATCH = 0.02  # seconds between two batches: an event has 50 ms to become pixels
 KEYFRAME = 1.0  # seconds between two keyframes, at least
 REST = 2.0  # seconds for which a picture goes on after its last task has ended
 LOOK = 0.25  # seconds between two looks at what nobody announces: a gate's counter, the length of a queue
