@@ -39,7 +39,8 @@ SAID = """
 import json
 scope.settle()
 lanes = [lane for task in scope.tasks() for lane in task.lanes]
-print(json.dumps({f"{lane.task} {lane.attempt} {mark.state}": mark.at for lane in lanes for mark in lane.marks}))
+heard = [1000 * (one.arrived - one.at) for one in scope.ledger if one.source == "event" and one.task]
+print(json.dumps([{f"{lane.task} {lane.attempt} {mark.state}": mark.at for lane in lanes for mark in lane.marks}, heard]))
 """
 MANY = """
 scope.close()
@@ -67,8 +68,8 @@ NOTE_FRAMES = """() => {
 }"""
 
 
-def measured(folder: Path) -> tuple[list[float], list[tuple[float, int, int]]]:
-    """Return the milliseconds from each event to its pixels, and every frame with the transitions and the tokens that it shows."""
+def measured(folder: Path) -> tuple[list[float], list[float], list[tuple[float, int, int]]]:
+    """Return the milliseconds from each event to its pixels and to our kernel, and every frame with what it shows."""
     server = Lab(folder)
     try:
         server.wait()
@@ -83,7 +84,8 @@ def measured(folder: Path) -> tuple[list[float], list[tuple[float, int, int]]]:
             book.scope(1).wait_for()
             book.finished(1)
             book.run(2)
-            said: dict[str, float] = json.loads(book.finished(2))
+            said: dict[str, float]
+            said, heard = json.loads(book.finished(2))
             book.page.wait_for_function("(keys) => keys.every((key) => key in drawn)", arg=list(said))
             drawn: dict[str, Any] = book.page.evaluate("drawn")
             book.page.evaluate(NOTE_FRAMES)
@@ -94,7 +96,7 @@ def measured(folder: Path) -> tuple[list[float], list[tuple[float, int, int]]]:
             frames = [(float(stamp), int(seen), int(tokens)) for stamp, seen, tokens in book.page.evaluate("frames_seen")]
     finally:
         server.end()
-    return [drawn[key] - 1000 * at for key, at in said.items()], frames
+    return [drawn[key] - 1000 * at for key, at in said.items()], heard, frames
 
 
 def moving(frames: Sequence[tuple[float, int, int]]) -> list[float]:
@@ -115,9 +117,10 @@ def main() -> None:
     if CHROMIUM is None:
         sys.exit("there is no Chromium here\n  next: apt-get install chromium && make browser")
     with tempfile.TemporaryDirectory() as folder:
-        lags, frames = measured(Path(folder))
+        lags, heard, frames = measured(Path(folder))
     took = moving(frames)
     rows = [
+        ("event to kernel, 95 %", part(heard, 0.95), 1e9, "ms"),
         ("event to pixels, median", statistics.median(lags), 1e9, "ms"),
         (f"event to pixels, 95 % of {len(lags)}", part(lags, 0.95), 50, "ms"),
         (f"a frame with up to {max(tokens for *_, tokens in frames)} tokens, median of {len(took)}", statistics.median(took), 17.5, "ms"),

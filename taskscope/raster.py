@@ -20,6 +20,7 @@ Point = tuple[float, float]
 Line = tuple[tuple[int, int], ...]  # of a mask, in its fine pixels
 
 FINE = 4  # fine pixels to a pixel, each way
+LOW = 64  # pixels; the two corners of an end of something lower are one mask
 CURVE = 16  # pieces of a curve
 _STEP = re.compile(r"([A-Za-z])|(-?[\d.]+)")
 _MOVED = re.compile(r"translate\((-?[\d.]+) (-?[\d.]+)\)")
@@ -96,13 +97,17 @@ class _Picture:
             xs = ys = (0, 0)
             regions = [(floor(x0), floor(y0), ceil(x1), ceil(y1))]
         else:
-            bars = [(xs[0], y0, xs[1], ys[0]), (xs[0], ys[1], xs[1], y1), (x0, ys[0], x1, ys[1])]
-            if wide:
-                bars = [(xs[0], y0, xs[1], y0 + wide), (xs[0], y1 - wide, xs[1], y1)]
+            columns, rows = [(floor(x0), xs[0]), (xs[1], ceil(x1))], [(floor(y0), ys[0]), (ys[1], ceil(y1))]
+            bars: list[tuple[float, float, float, float]]
+            bars = [(xs[0], y0, xs[1], y0 + wide), (xs[0], y1 - wide, xs[1], y1)] if wide else [(xs[0], y0, xs[1], y1)]
+            if y1 - y0 < LOW:
+                rows = [(floor(y0), ceil(y1))]
+            elif wide:
                 bars += [(x0, ys[0], x0 + wide, ys[1]), (x1 - wide, ys[0], x1, ys[1])]
+            else:
+                bars += [(x0, ys[0], xs[0], ys[1]), (xs[1], ys[0], x1, ys[1])]
             for bar in bars:
                 self._bar(*bar, colour, opacity)
-            columns, rows = ((floor(x0), xs[0]), (xs[1], ceil(x1))), ((floor(y0), ys[0]), (ys[1], ceil(y1)))
             regions = [(x, y, x_end, y_end) for x, x_end in columns for y, y_end in rows]
         for left, top, right, bottom in regions:
             if right > left and bottom > top:

@@ -61,21 +61,22 @@ class View:
         self.take(camera, self.subjects())
         return camera.film()
 
-    def take(self, camera: Camera, ids: Sequence[str] | None) -> dict[str, Any]:
-        """Let a camera take tasks in, those with these ids; return what that changed."""
+    def take(self, camera: Camera, ids: Sequence[str] | None, look: bool = True) -> dict[str, Any]:
+        """Let a camera take tasks in, those with these ids, and look at what nobody announces; return what that changed."""
         tasks = self.scope.tasks(ids)
         unknown = 0 if self.plan or self.ids is None else sum(not task.lanes for task in self.scope.tasks(self.ids))
         notes = [*self.scope.notes, *([f"{unknown} more: no witness has said anything"] if unknown else [])]
         if self.plan:
             notes += self.plan.notes
-            self._count(camera)
+            if look:
+                self._count(camera)
         return camera.take(
             [task for task in tasks if task.lanes],
             now=time.time(),
             workers=self.scope.workers(),
             notes=notes,
             xray=self.xray,
-            queues=self.scope.queues() if self.view == "stage" else None,
+            queues=self.scope.queues() if look and self.view == "stage" else None,
         )
 
     def still(self, theme: str = "light", width: int = 700) -> Still:
