@@ -1,10 +1,11 @@
 """The film: what drawing needs of the history, as plain JSON; stills.py and the live view read the same one."""
 
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from taskscope import layout
+from taskscope.crowd import Crowd, condensed, steps_of
 from taskscope.history import Lane, Task, Worker, label, sentence
 from taskscope.layout import Rows, Shelf
 from taskscope.states import CALLED_OFF, ENDS
@@ -12,6 +13,7 @@ from taskscope.states import CALLED_OFF, ENDS
 Film = dict[str, Any]
 
 _LETTER = {"observed": "o", "inferred": "i", "contradicted": "c"}
+CROWD_EVERY = 0.2  # seconds between two tellings of a crowd's counts
 _WITNESS = {"event": "e", "result": "r", "snapshot": "r", "command": "c", "publish": "p"}  # a look at the backend is its word too
 _PARTS = ("workers", "queues", "notes", "xray", "keeps")
 
@@ -54,13 +56,25 @@ class Camera:
         self._graphs_changed = False
         self._parts: dict[str, Any] = {"workers": [], "queues": {}, "notes": [], "xray": None, "keeps": True}
         self._commands: deque[list[Any]] = deque(maxlen=500)
+        self._crowd: Crowd | None = None  # once there are more tasks than can be looked at
+        self._crowd_told: float | None = 0.0  # when, on the film's clock; None when nothing is new
+        self._homes: dict[str, str] = {}  # planned tasks, and which node stands for them
 
     def plan(self, plan: Mapping[str, Any]) -> None:
         """Add a canvas that is to be sent: its tasks are ghosts until they are seen."""
-        self._plans.append(plan)
+        shown, homes = condensed(plan)
+        self._plans.append(shown)
         self._planned.update(node["id"] for node in plan["nodes"])
-        for node in plan["nodes"]:
-            if node["id"] not in self._entries and node["id"] not in self._dropped and node.get("kind", "task") == "task":
+        if homes:
+            self._homes.update(homes)
+            self._crowd = self._crowd or Crowd()
+        for node in shown["nodes"]:
+            if (
+                "of" not in node
+                and node["id"] not in self._entries
+                and node["id"] not in self._dropped
+                and node.get("kind", "task") == "task"
+            ):
                 self._entries[node["id"]] = _ghost(node, len(self._entries))
         self._graphs_changed = True
 
@@ -75,10 +89,14 @@ class Camera:
         self, tasks: Iterable[Task], *, now: float | None = None, commands: Iterable[tuple[float, str]] = (), **parts: Any
     ) -> dict[str, Any]:
         """Take changed tasks in; return what changed on the film, for `Stage.push`."""
-        upserts = [change for task in tasks if (change := self._upsert(task))]
+        tasks = list(tasks)
+        upserts = [change for task in self._looked_at(tasks) if (change := self._upsert(task))]
+        self._count_crowd(tasks)
         drops = self._drop()
         if self.origin is not None:  # before anything has happened there is no time that would pass
-            self._now = max(self._now, self._seconds(now) if now is not None else self._last(upserts))
+            self._now = max(
+                self._now, self._seconds(now) if now is not None else max(self._last(upserts), self._crowd.last if self._crowd else 0)
+            )
         changes: dict[str, Any] = {
             "now": self._now,
             "origin": self.origin,
@@ -96,6 +114,8 @@ class Camera:
         for name, value in parts.items():
             if value is not None and value != self._parts[name]:
                 changes[name] = self._parts[name] = value
+        if self._crowd and self._crowd_told is not None and self._now - self._crowd_told >= CROWD_EVERY:
+            changes["crowd"], self._crowd_told = self._crowd.to_json(), None
         if self._graphs_changed:
             changes["graphs"] = self._lay_out()
         return changes
@@ -122,6 +142,7 @@ class Camera:
             "tasks": tasks,
             "lanes": lanes,
             "graphs": self._graphs,
+            "crowd": self._crowd.to_json() if self._crowd else None,
             "commands": list(self._commands),
             **self._parts,
         }
@@ -134,11 +155,45 @@ class Camera:
     def _last(self, upserts: Iterable[Mapping[str, Any]]) -> float:
         return max((mark[1] for change in upserts for lane in change.get("lanes", ()) for mark in lane["marks"]), default=0.0)
 
+    def _looked_at(self, tasks: Sequence[Task]) -> Sequence[Task]:
+        """Return the tasks that are shown one by one: of those that there is no room for, the earliest are only counted."""
+        new = [task for task in tasks if task.id not in self._entries and task.id not in self._dropped]
+        room = self._limit - len(self._entries)
+        if len(new) <= room:
+            return tasks
+        room += sum(entry["state"] in ENDS for entry in self._entries.values())
+        beyond = {task.id for task in new[: len(new) - min(room, self._limit)]}
+        self._set_origin(tasks[0])
+        self._dropped |= beyond
+        if self._crowd is None:
+            self._crowd = Crowd()
+            for entry in self._entries.values():
+                self._crowd.note(entry["id"], steps_of(entry["lanes"], entry["queue"]))
+        return [task for task in tasks if task.id not in beyond]
+
+    def _count_crowd(self, tasks: Sequence[Task]) -> None:
+        if self._crowd is None or not tasks:
+            return
+        for task in tasks:
+            entry = self._entries.get(task.id)
+            lanes = entry["lanes"] if entry else [self._counted(lane) for lane in task.lanes]
+            self._crowd.note(task.id, steps_of(lanes, task.queue, self._homes.get(task.id, "")))
+        if self._crowd_told is None:
+            self._crowd_told = self._now
+
+    def _counted(self, lane: Lane) -> dict[str, Any]:
+        """Return what of a lane says where a task is."""
+        marks = [[mark.state, self._seconds(mark.at), _LETTER[mark.evidence], mark.note] for mark in lane.marks]
+        return {"attempt": lane.attempt, "host": lane.host, "slot": lane.slot, "cells": (0, 0, 0), "marks": marks}
+
+    def _set_origin(self, task: Task) -> None:
+        if self.origin is None:
+            self.origin = min((mark.at for lane in task.lanes for mark in lane.marks), default=None)
+
     def _upsert(self, task: Task) -> dict[str, Any] | None:
         if task.id in self._dropped:
             return None
-        if self.origin is None:
-            self.origin = min((mark.at for lane in task.lanes for mark in lane.marks), default=None)
+        self._set_origin(task)
         old = self._entries.get(task.id)
         planned = not self._spawned(task)
         lanes = [self._lane(task, lane, old) for lane in task.lanes]

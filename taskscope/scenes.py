@@ -5,6 +5,8 @@ from itertools import pairwise
 from math import floor
 from typing import Any
 
+from taskscope import crowd_scenes
+from taskscope.crowd import counts_at
 from taskscope.film import never_ran
 from taskscope.moment import (
     Moment,
@@ -42,7 +44,8 @@ def scene(film: Mapping[str, Any], view: str, t: float, width: float, by: str = 
         raise ValueError(f"there is no view {view!r}: try one of {', '.join(SCENES)}")
     board = Board(width)
     SCENES[view](board, film, nest(film), t, by)
-    left = f"showing {film['shown']} of {film['of']} tasks" if film["shown"] < film["of"] else ""
+    is_counted = view == "stage" and film.get("crowd")
+    left = f"showing {film['shown']} of {film['of']} tasks" if film["shown"] < film["of"] and not is_counted else ""
     for text in [left, *film["notes"]]:
         if text:
             board.height += 18
@@ -149,6 +152,9 @@ class _Cells:
 
 
 def _stage(board: Board, film: Mapping[str, Any], tasks: Sequence[dict[str, Any]], t: float, _by: str) -> None:
+    if film.get("crowd"):
+        crowd_scenes.stage(board, film, t)
+        return
     gap, inner, many = 22, board.width - 2, len(tasks)
     widths = [floor((inner - 3 * gap) * share) for share in (0.21, 0.21, 0.32, 0.26)]
     lefts = [1 + sum(widths[:place]) + gap * place for place in range(4)]
@@ -508,7 +514,9 @@ def _graph(board: Board, film: Mapping[str, Any], tasks: Sequence[dict[str, Any]
     if not film["graphs"]:
         board.height = 40
         board.text("empty", "faint", PAD, 24, "no canvas was given")
+    counts = counts_at(film["crowd"], t) if film.get("crowd") else {}
     for number, graph in enumerate(film["graphs"]):
+        by_id |= {node["id"]: crowd_scenes.task_of(node, counts) for node in graph["nodes"] if "of" in node}
         _one_graph(board, graph, by_id, t, f"{number} ", board.height)
 
 
@@ -535,7 +543,7 @@ def _one_graph(board: Board, graph: Mapping[str, Any], by_id: Mapping[str, Any],
     for node in graph["nodes"]:
         x, y = place(node)
         task = by_id.get(node["id"])
-        states[node["id"]] = moment(task, t) if task else None
+        states[node["id"]] = (task["here"] if "here" in task else moment(task, t)) if task else None
         if states[node["id"]] or node["kind"] != "unplanned":  # what nobody planned was not there before it was seen
             spots[node["id"]] = (x, x + wide, y)
     taken: dict[str, bool] = {name: bool(here) and here.state == "SUCCESS" for name, here in states.items() if here}
@@ -543,7 +551,7 @@ def _one_graph(board: Board, graph: Mapping[str, Any], by_id: Mapping[str, Any],
         box = graph["boxes"][gate["box"]]
         x, y = PAD + gap / 2 + gate["x"] * column - gap * 0.4, top + PAD + gate["y"] * pitch
         counted = [count for when, count in gate["counts"] if when <= t]
-        done = counted[-1] if counted else sum(1 for member in gate["members"] if taken.get(member))
+        done = counted[-1] if counted else sum(by_id.get(member, {}).get("done", bool(taken.get(member))) for member in gate["members"])
         half = max(15, min(60, (box["y1"] - box["y0"]) * pitch / 2 - 6))
         # One that fails is counted too, and the gate stays shut.
         shut = any((here := states.get(member)) and here.state in ("FAILURE", "REVOKED") for member in gate["members"])
@@ -603,7 +611,7 @@ def _node(
     x, y = spot[0], spot[2]
     kind = ("ghost" if here is None else "inferred" if here.evidence == "i" else "") + (" double" if node["kind"] == "unplanned" else "")
     state = here.state if here else "PENDING"
-    name = f"{task['label']}, never ran" if lost else spoken(task, here, t)
+    name = f"{task['label']}, {task.get('told') or 'never ran'}" if lost or "told" in task else spoken(task, here, t)
     more = {"uuid": node["id"], "attempt": here.lane["attempt"] if here else 0, "name": name}
     key = f"{prefix}token {node['id']}"
     if "small" in node:
@@ -623,15 +631,15 @@ def _node(
         board.rect(f"{prefix}outer {node['id']}", paint, x - 3, y - 15, wide + 6, 30, 15)
     board.rect(f"{prefix}node {node['id']}", paint, x, y - 12, wide, 24, 12)
     text = label = node["label"] or node["name"]
-    if lost:
-        board.text(f"{prefix}lost {node['id']}", "faint", x + 26, y + 23, "never ran")
+    if lost or "told" in task:
+        board.text(f"{prefix}lost {node['id']}", "faint", x + 26, y + 23, task.get("told", "never ran"), wide if "told" in task else 0)
     if here and here.state == "SUCCESS" and task["result"]:
         text = f"{label} = {task['result']}"
     room = wide - 28
     if extent(text, 12) > room:  # without its result, then without its arguments
         name = label.split("(")[0]
         text = next((one for one in (label, f"{name}(…)", name) if extent(one, 12) <= room), "")
-        if not text and not lost:
+        if not text and not lost and "told" not in task:
             board.text(f"{prefix}below {node['id']}", "faint", x + wide / 2, y + 23, fit(name, wide + 14, 11), 0, "middle")
     board.disc(key, x + 12, y, 8, state, kind.strip(), label=text, **more)
 

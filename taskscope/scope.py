@@ -25,6 +25,7 @@ from taskscope.words import sentence, was_sent
 
 QUIET = 0.15  # seconds without news, after which a picture may be taken
 LATE = 1.0  # seconds after which a worker that told of nothing is believed to be silent
+MOST = 100_000  # tasks that are remembered
 PATIENCE = 2.0  # seconds that a picture waits for the witnesses to agree
 
 
@@ -43,7 +44,8 @@ class Scope:
         self.app = app
         self._lock = threading.RLock()
         self._read = 0
-        self._history = History()
+        self._unread = 0  # observations that were dropped before anybody looked
+        self._history = History(limit=MOST)
         self._changed: dict[str, None] = {}
         self._silent: dict[str, float] = {}  # tasks of whose end no worker has told, and since when we know of it
         self.keeps_results = not isinstance(_backend(app), DisabledBackend)
@@ -101,8 +103,14 @@ class Scope:
                 said.append(f"only the result backend told of the end of {which}: the events of that worker are off (start it with -E)")
             elif self._history.seen and not self._history.workers:
                 said.append("no worker was heard: none runs, or it sends no events (start it with -E)")
-            said += dict.fromkeys(f"something may have been missed: {gap.why}" for gap in self._history.gaps)
-            return said
+            said += [f"something may have been missed: {gap.why}" for gap in self._history.gaps]
+            if self._unread:
+                said.append(
+                    f"showing {self._read - self._unread} of {self._read} observations: the oldest were dropped before anybody looked"
+                )
+            if self._history.shown < self._history.seen:
+                said.append(f"showing {self._history.shown} of {self._history.seen} tasks: the earliest are forgotten")
+            return list(dict.fromkeys(said))
 
     def tasks(self, ids: Iterable[str] | None = None) -> list[Task]:
         """Return the tasks that were seen, or those with these ids."""
@@ -192,7 +200,9 @@ class Scope:
             return Task(id=name)
 
     def _fold(self) -> None:
-        news, self._read = self.ledger.since(self._read)
+        news, end = self.ledger.since(self._read)
+        self._unread += end - self._read - len(news)
+        self._read = end
         self._history.extend(news)
         for name in self._history.changed():
             self._changed[name] = None

@@ -134,15 +134,16 @@ class View(Picture):
         self.take(camera, self.subjects())
         return camera.film()
 
-    def take(self, camera: Camera, ids: Sequence[str] | None) -> dict[str, Any]:
-        """Let a camera take tasks in, those with these ids; return what that changed."""
+    def take(self, camera: Camera, ids: Sequence[str] | None, look: bool = True) -> dict[str, Any]:
+        """Let a camera take tasks in, those with these ids, and look at what nobody announces; return what that changed."""
         tasks = self.scope.tasks(ids)
         has_rows = self.plan or self.view == "witnesses"  # for those of whom nobody has said anything, too
         unknown = 0 if has_rows or self.ids is None else sum(not task.lanes for task in self.scope.tasks(self.ids))
         notes = [*self.scope.notes, *([f"{unknown} more: no witness has said anything"] if unknown else [])]
         if self.plan:
             notes += self.plan.notes
-            self._count(camera)
+            if look:
+                self._count(camera)
         return camera.take(
             [task for task in tasks if task.lanes or (self.view == "witnesses" and self.ids is not None)],
             now=time.time(),
@@ -150,7 +151,7 @@ class View(Picture):
             notes=notes,
             xray=self.xray,
             keeps=self.scope.keeps_results,
-            queues=self.scope.queues() if self.view == "stage" else None,
+            queues=self.scope.queues() if look and self.view == "stage" else None,
         )
 
     def widget(self) -> Stage:

@@ -20,7 +20,7 @@ _IMPORT = re.compile(r"^import .*\n", re.MULTILINE)
 
 def _module() -> str:
     """Return the widget's JavaScript as one module: its files one after the other, with the table of states in front."""
-    parts = [(_HERE / name).read_text(encoding="utf-8") for name in ("model.mjs", "scenes.mjs", "stage.js")]
+    parts = [(_HERE / name).read_text(encoding="utf-8") for name in ("model.mjs", "crowd.mjs", "scenes.mjs", "stage.js")]
     states = json.dumps(json.loads(TABLE.read_text(encoding="utf-8")), ensure_ascii=False)
     return "\n".join([f"const STATES = {states};", *(_IMPORT.sub("", part) for part in parts)])
 

@@ -5,10 +5,12 @@ import STATES from "../states.json" with { type: "json" };
 export const isKnown = (state) => Object.hasOwn(STATES, state);
 export const lookOf = (state) => (isKnown(state) ? state : ["REJECTED", "CANCELLED"].includes(state) ? "REVOKED" : "STARTED");
 export const rank = (state) => STATES[lookOf(state)].rank;
+const ORDER = Object.keys(STATES);
+export const order = (state) => ORDER.indexOf(lookOf(state));
 export const isEnd = (state) => isKnown(state) && rank(state) === 4;
 
 export function emptyFilm() {
-  return { origin: null, now: 0, live: false, shown: 0, of: 0, tasks: [], notes: [], workers: [], queues: {}, graphs: [], commands: [], xray: null, keeps: true };
+  return { origin: null, now: 0, live: false, shown: 0, of: 0, tasks: [], notes: [], workers: [], queues: {}, graphs: [], commands: [], xray: null, keeps: true, crowd: null };
 }
 
 const laneKey = (lane) => `${lane.attempt} ${lane.delivery}`;
@@ -52,7 +54,7 @@ export class Reel {
     this.seq = batch.seq;
     film.now = Math.max(film.now, batch.now ?? 0);
     film.origin ??= batch.origin;
-    for (const part of ["workers", "queues", "notes", "xray", "keeps", "graphs", "of"]) if (part in batch) film[part] = batch[part];
+    for (const part of ["workers", "queues", "notes", "xray", "keeps", "graphs", "crowd", "of"]) if (part in batch) film[part] = batch[part];
     if (batch.commands) film.commands.push(...batch.commands);
     for (const change of batch.upserts ?? []) this.upsert(change);
     for (const id of batch.drops ?? []) this.byId.delete(id);

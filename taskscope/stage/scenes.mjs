@@ -1,4 +1,5 @@
 // The six pictures as plain lists of shapes, at one moment and one width: the twin of scenes.py, compared with it by a test.
+import { countsAt, crowdStage, crowdTask } from "./crowd.mjs";
 import { axis, disagree, duration, extent, fit, horizon, isEnd, isKnown, lookOf, moment, rank, runningFor, tick, wasSent, wordsOf } from "./model.mjs";
 
 const PAD = 12;
@@ -10,7 +11,7 @@ const most = (cells) => cells.reduce((top, cell) => max(top, cell + 1), 0);
 export function scene(film, view, t, width, by = "attempt") {
   const board = new Board(width);
   SCENES[view](board, film, film.tasks, t, by);
-  const left = film.shown < film.of ? `showing ${film.shown} of ${film.of} tasks` : "";
+  const left = film.shown < film.of && !(view === "stage" && film.crowd) ? `showing ${film.shown} of ${film.of} tasks` : "";
   for (const text of [left, ...film.notes])
     if (text) {
       board.height += 18;
@@ -92,6 +93,10 @@ class Cells {
 }
 
 function stage(board, film, tasks, t) {
+  if (film.crowd) {
+    crowdStage(board, film, t);
+    return;
+  }
   const gap = 22;
   const widths = [0.21, 0.21, 0.32, 0.26].map((share) => floor((board.width - 2 - 3 * gap) * share));
   const lefts = widths.map((_, place) => 1 + widths.slice(0, place).reduce((sum, w) => sum + w, 0) + gap * place);
@@ -379,6 +384,8 @@ function graphs(board, film, tasks, t) {
     board.height = 40;
     board.text("empty", "faint", PAD, 24, "no canvas was given");
   }
+  const counts = countsAt(film.crowd, t);
+  for (const graph of film.graphs) for (const node of graph.nodes) if ("of" in node) byId.set(node.id, crowdTask(node, counts));
   film.graphs.forEach((graph, number) => oneGraph(board, graph, byId, t, `${number} `, board.height));
 }
 
@@ -418,7 +425,7 @@ function oneGraph(board, graph, byId, t, prefix, top) {
   for (const node of graph.nodes) {
     const x = PAD + gap / 2 + node.x * column;
     const task = byId.get(node.id);
-    here.set(node.id, task ? moment(task, t) : null);
+    here.set(node.id, task?.here !== undefined ? task.here : task ? moment(task, t) : null);
     // What nobody planned was not there before it was seen.
     if (here.get(node.id) || node.kind !== "unplanned") spots.set(node.id, [x, x + wide, top + PAD + node.y * pitch]);
     taken.set(node.id, here.get(node.id)?.state === "SUCCESS");
@@ -427,7 +434,7 @@ function oneGraph(board, graph, byId, t, prefix, top) {
     const box = graph.boxes[gate.box];
     const [x, y] = [PAD + gap / 2 + gate.x * column - gap * 0.4, top + PAD + gate.y * pitch];
     const counted = gate.counts.findLast((one) => one[0] <= t);
-    const done = counted ? counted[1] : gate.members.filter((name) => taken.get(name)).length;
+    const done = counted ? counted[1] : gate.members.reduce((sum, name) => sum + (byId.get(name)?.done ?? Number(taken.get(name) ?? 0)), 0);
     const half = max(15, min(60, ((box.y1 - box.y0) * pitch) / 2 - 6));
     // One that fails is counted too, and the gate stays shut.
     const shut = gate.members.some((name) => ["FAILURE", "REVOKED"].includes(here.get(name)?.state));
@@ -461,7 +468,7 @@ function edgeOf(board, prefix, { source, target, kind }, spots, here, taken) {
 function nodeOf(board, prefix, node, task, here, [x, , y], wide, t, lost) {
   const cls = kindOf(here, node.kind === "unplanned");
   const state = here ? here.state : "PENDING";
-  const more = { uuid: node.id, attempt: here ? here.lane.attempt : 0, name: lost ? `${task.label}, never ran` : spoken(task, here, t) };
+  const more = { uuid: node.id, attempt: here ? here.lane.attempt : 0, name: lost || task.told ? `${task.label}, ${task.told ?? "never ran"}` : spoken(task, here, t) };
   const key = `${prefix}token ${node.id}`;
   if ("small" in node) {
     board.disc(key, x + ((node.small + 0.5) * wide) / node.abreast, y, max(2, min(7, floor(wide / (2.2 * node.abreast)))), state, cls, { label: "", ...more });
@@ -472,11 +479,11 @@ function nodeOf(board, prefix, node, task, here, [x, , y], wide, t, lost) {
   board.rect(`${prefix}node ${node.id}`, paint, x, y - 12, wide, 24, 12);
   const label = node.label || node.name;
   const text = here?.state === "SUCCESS" && task.result ? `${label} = ${task.result}` : label;
-  if (lost) board.text(`${prefix}lost ${node.id}`, "faint", x + 26, y + 23, "never ran");
+  if (lost || task.told) board.text(`${prefix}lost ${node.id}`, "faint", x + 26, y + 23, task.told ?? "never ran", task.told ? wide : 0);
   const room = wide - 28;
   const name = label.split("(")[0]; // where there is no room: without its result, then without its arguments
   const shown = [text, label, `${name}(…)`, name].find((one) => extent(one, 12) <= room) ?? "";
-  if (!shown && !lost) board.text(`${prefix}below ${node.id}`, "faint", x + wide / 2, y + 23, fit(name, wide + 14, 11), 0, "middle");
+  if (!shown && !lost && !task.told) board.text(`${prefix}below ${node.id}`, "faint", x + wide / 2, y + 23, fit(name, wide + 14, 11), 0, "middle");
   board.disc(key, x + 12, y, 8, state, cls, { label: shown, ...more });
 }
 

@@ -3,7 +3,8 @@
 import contextlib
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 from celery import Celery
@@ -15,7 +16,7 @@ from kombu.pidbox import Mailbox
 from kombu.serialization import prepare_accept_content
 from kombu.utils.url import maybe_sanitize_url
 
-from taskscope.observation import Observation, Source
+from taskscope.observation import Observation, Source, Unread
 from taskscope.taps import plain
 from taskscope.taps.ears import Ear, ear_for, own_bookkeeping
 from taskscope.taps.listener import TICK, Listener, Refused, Say
@@ -80,7 +81,7 @@ class EventsTap(Listener):
         accept = _accepted(self._app)
         self._reading = open_broker(self._app)
         connect(self._reading)
-        self._ear = ear_for(self._app, self._reading, accept, self._take, self._could_not)
+        self._ear = ear_for(self._app, self._reading, accept, self._take, self._take_later, self._could_not)
         self._writing = self._app.connection_for_write(**impatient(self._app))
         connect(self._writing)
         writing = own_bookkeeping(self._writing.default_channel)
@@ -131,6 +132,25 @@ class EventsTap(Listener):
             if observation.kind.startswith("worker-"):
                 self._note_worker(observation)
             self.say(observation)
+
+    def _take_later(self, body: Callable[[], Any]) -> None:
+        self.heard()
+        self.say(Unread(partial(self._read, body, time.time())))
+
+    def _read(self, body: Callable[[], Any], arrived: float) -> list[Observation]:
+        """Read what was said of tasks; what can't be read is noted."""
+        try:
+            events = body()
+        except Exception as error:
+            self.unreadable(f"an event: {error}", arrived)
+            return []
+        found = []
+        for event in events if isinstance(events, list) else [events]:
+            try:
+                found.append(observation_of(event, arrived))
+            except Exception as error:
+                self.unreadable(f"an event: {error}", arrived)
+        return [observation for observation in found if observation]
 
     def _could_not(self, why: str) -> None:
         self.heard()

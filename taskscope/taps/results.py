@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from celery import Celery
 from celery.backends.redis import RedisBackend
 
-from taskscope.observation import Observation, Source
+from taskscope.observation import Observation, Source, Unread
 from taskscope.taps import plain
 from taskscope.taps.events import PICKLES
 from taskscope.taps.listener import Refused, Say
@@ -85,8 +85,15 @@ class ResultsTap(RedisLine):
     def take(self, message: Any) -> None:
         """Keep a result that was stored."""
         if isinstance(message, list) and len(message) == 4 and message[0] == b"pmessage":  # else the answer to a PING
-            arrived = time.time()
-            self.say(observation_of(self._decode(message[3]), arrived))
+            self.say(Unread(partial(self._read, message[3], time.time())))
+
+    def _read(self, text: bytes, arrived: float) -> list[Observation]:
+        try:
+            observation = observation_of(self._decode(text), arrived)
+        except Exception as error:
+            self.unreadable(f"{type(error).__name__}: {error}", arrived)
+            return []
+        return [observation] if observation else []
 
 
 def _read(backend: Any, text: bytes) -> Any:

@@ -245,3 +245,16 @@ def test_a_broker_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.delenv(name)
     with pytest.raises(ScopeError, match=r"the broker redis://127\.0\.0\.1:1/0 can't be heard"):
         Scope(Celery("nobody", broker="redis://127.0.0.1:1/0", set_as_current=False))
+
+
+def test_what_was_dropped_before_anybody_looked_is_told(app: Celery, scope: Scope) -> None:
+    own = Scope(app)
+    own.ledger.limit = 3
+    for number in range(3):
+        add.delay(number, 1).get(timeout=10)
+    scope.settle()
+    said = f"showing 3 of {scope.ledger.position} observations: the oldest were dropped before anybody looked"
+    assert own.ledger.wait(scope.ledger.position - 1, timeout=5)
+    assert own.notes == [said]
+    assert said in repr(own.lanes())
+    own.close()

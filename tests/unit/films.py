@@ -1,5 +1,6 @@
 """Hand-made tasks for the pictures: every kind of lane, without a broker."""
 
+from dataclasses import replace
 from typing import Any
 
 from taskscope.film import Film, film
@@ -126,6 +127,37 @@ def crowd(number: int, slots: int = 4) -> Film:
             )
         )
     return film(tasks, workers=[{"host": HOST, "slots": slots, "alive": True}])
+
+
+def many(times: int) -> list[Task]:
+    """Return one task of every kind, so many times."""
+    return [
+        replace(one, id=f"{one.id} {number}", lanes=tuple(replace(lane, task=f"{one.id} {number}") for lane in one.lanes))
+        for number in range(times)
+        for one in many_kinds()
+    ]
+
+
+def too_wide(width: int, sent: int) -> Film:
+    """Return the film of a chord with so many members, of which some were sent; two of those are not done, and one failed."""
+    names = [f"m{index}" for index in range(width)]
+    node = {"kind": "task", "known": True}
+    plan = {
+        "nodes": [
+            *({"id": name, "name": "projects.collect", "label": f"collect({name})", "box": 0, **node} for name in names),
+            {"id": "body", "name": "projects.gather", "label": "gather(…)", "box": None, **node},
+        ],
+        "edges": [{"source": name, "target": "body", "kind": "chord"} for name in names],
+        "boxes": [{"id": "g", "kind": "header", "members": names, "body": "body", "parent": None, "counts": names, "phantom": False}],
+    }
+    ends: dict[int, tuple[tuple[str, float], ...]] = {1: (), 2: (), 3: (("FAILURE", 0.4),)}
+    tasks = [
+        task(
+            "collect", f"({name},)", lane(name, ("PENDING", 0), ("RECEIVED", 0.1), ("STARTED", 0.2), *ends.get(index, (("SUCCESS", 0.3),)))
+        )
+        for index, name in enumerate(names[:sent])
+    ]
+    return film(tasks, graphs=[plan], workers=WORKERS, limit=500)
 
 
 def chord_plan() -> dict[str, Any]:

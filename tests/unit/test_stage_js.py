@@ -14,6 +14,7 @@ import pytest
 from taskscope import scenes
 from taskscope.film import Film, film
 from taskscope.history import Task
+from taskscope.stage import Stage
 from tests.unit import films
 
 STAGE = Path(scenes.__file__).parent / "stage"
@@ -81,6 +82,8 @@ FILMS: dict[str, Film] = {
     "crowd": films.crowd(30),
     "bigger crowd": films.crowd(210, slots=3),
     "chord": films.chord(),
+    "too many": film(films.many(60), workers=films.WORKERS, limit=50, notes=["a note"]),
+    "too many planned": films.too_wide(1200, 600),
     "planned only": film([], graphs=[films.chord_plan()]),
     "long and wide": film([], graphs=[_wide(9, 20), _wide(2, 70)]),
     "witnesses": film(
@@ -111,3 +114,9 @@ def test_draws_what_the_stills_draw(node: str, name: str) -> None:
         for item in ours["items"]:
             assert by_key.get(item["key"]) == item, ask
         assert len(drawn["items"]) == len(ours["items"]) == len(by_key), ask
+
+
+def test_its_files_make_one_module(node: str, tmp_path: Path) -> None:
+    joined = tmp_path / "joined.mjs"
+    joined.write_text(str(Stage._esm), encoding="utf-8")
+    _run(node, "--check", str(joined))

@@ -55,6 +55,7 @@ class Played(Scope):
 
     def __init__(self) -> None:
         self._lock, self._read, self._history, self._changed, self._silent = threading.RLock(), 0, History(), {}, {}
+        self._unread = 0
         self.ledger = Ledger()
 
     @property
