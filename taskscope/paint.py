@@ -68,6 +68,7 @@ PAINT: dict[str, dict[str, str]] = {
     "node": {"fill": "bg", "stroke": "line", "stroke-width": "1"},
     "node ghost": {"fill": "none", "stroke": "faint", "stroke-width": "1", "stroke-dasharray": "3 3"},
     **{f"node {name}": {"fill": "bg", "stroke": f"{name}.edge", "stroke-width": "1.5"} for name in STATES},
+    **{f"node {name} idle": {"fill": "bg", "stroke": f"{name}.edge", "stroke-width": "1.5", "stroke-dasharray": "3 3"} for name in STATES},
 }
 
 

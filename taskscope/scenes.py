@@ -609,9 +609,15 @@ def _node(
     lost: bool,
 ) -> None:
     x, y = spot[0], spot[2]
-    kind = ("ghost" if here is None else "inferred" if here.evidence == "i" else "") + (" double" if node["kind"] == "unplanned" else "")
+    idle = (
+        here is not None and "told" not in task and here.state in ENDS and not was_sent(task, t)
+    )  # its end is on record, and it never ran
+    kind = ("ghost" if here is None or idle else "inferred" if here.evidence == "i" else "") + (
+        " double" if node["kind"] == "unplanned" else ""
+    )
     state = here.state if here else "PENDING"
-    name = f"{task['label']}, {task.get('told') or 'never ran'}" if lost or "told" in task else spoken(task, here, t)
+    note = task.get("told") or ("never ran" if lost or idle else "")
+    name = f"{task['label']}, {f'{state}, ' if idle else ''}{note}" if note else spoken(task, here, t)
     more = {"uuid": node["id"], "attempt": here.lane["attempt"] if here else 0, "name": name}
     key = f"{prefix}token {node['id']}"
     if "small" in node:
@@ -626,21 +632,23 @@ def _node(
             **more,
         )
         return
-    paint = "node ghost" if here is None else f"node {look(state)}"
+    paint = "node ghost" if here is None else f"node {look(state)}{' idle' * idle}"
     if node["kind"] == "unplanned":
         board.rect(f"{prefix}outer {node['id']}", paint, x - 3, y - 15, wide + 6, 30, 15)
     board.rect(f"{prefix}node {node['id']}", paint, x, y - 12, wide, 24, 12)
     text = label = node["label"] or node["name"]
-    if lost or "told" in task:
-        board.text(f"{prefix}lost {node['id']}", "faint", x + 26, y + 23, task.get("told", "never ran"), wide if "told" in task else 0)
     if here and here.state == "SUCCESS" and task["result"]:
         text = f"{label} = {task['result']}"
     room = wide - 28
     if extent(text, 12) > room:  # without its result, then without its arguments
         name = label.split("(")[0]
         text = next((one for one in (label, f"{name}(…)", name) if extent(one, 12) <= room), "")
-        if not text and not lost and "told" not in task:
+        if not text:
             board.text(f"{prefix}below {node['id']}", "faint", x + wide / 2, y + 23, fit(name, wide + 14, 11), 0, "middle")
+    if note and not text:
+        board.text(f"{prefix}lost {node['id']}", "faint", x + 26, y + 4, fit(note, room, 11), 0)
+    elif note:
+        board.text(f"{prefix}lost {node['id']}", "faint", x + 26, y + 23, note, wide if "told" in task else 0)
     board.disc(key, x + 12, y, 8, state, kind.strip(), label=text, **more)
 
 

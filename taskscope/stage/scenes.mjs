@@ -466,24 +466,28 @@ function edgeOf(board, prefix, { source, target, kind }, spots, here, taken) {
 }
 
 function nodeOf(board, prefix, node, task, here, [x, , y], wide, t, lost) {
-  const cls = kindOf(here, node.kind === "unplanned");
+  const idle = Boolean(here) && !task.told && isEnd(here.state) && !wasSent(task, t); // its end is on record, and it never ran
+  const cls = kindOf(idle ? null : here, node.kind === "unplanned");
   const state = here ? here.state : "PENDING";
-  const more = { uuid: node.id, attempt: here ? here.lane.attempt : 0, name: lost || task.told ? `${task.label}, ${task.told ?? "never ran"}` : spoken(task, here, t) };
+  const note = task.told ?? (lost || idle ? "never ran" : "");
+  const name = note ? `${task.label}, ${idle ? `${state}, ` : ""}${note}` : spoken(task, here, t);
+  const more = { uuid: node.id, attempt: here ? here.lane.attempt : 0, name };
   const key = `${prefix}token ${node.id}`;
   if ("small" in node) {
     board.disc(key, x + ((node.small + 0.5) * wide) / node.abreast, y, max(2, min(7, floor(wide / (2.2 * node.abreast)))), state, cls, { label: "", ...more });
     return;
   }
-  const paint = here ? `node ${lookOf(state)}` : "node ghost";
+  const paint = here ? `node ${lookOf(state)}${idle ? " idle" : ""}` : "node ghost";
   if (node.kind === "unplanned") board.rect(`${prefix}outer ${node.id}`, paint, x - 3, y - 15, wide + 6, 30, 15);
   board.rect(`${prefix}node ${node.id}`, paint, x, y - 12, wide, 24, 12);
   const label = node.label || node.name;
   const text = here?.state === "SUCCESS" && task.result ? `${label} = ${task.result}` : label;
-  if (lost || task.told) board.text(`${prefix}lost ${node.id}`, "faint", x + 26, y + 23, task.told ?? "never ran", task.told ? wide : 0);
   const room = wide - 28;
-  const name = label.split("(")[0]; // where there is no room: without its result, then without its arguments
-  const shown = [text, label, `${name}(…)`, name].find((one) => extent(one, 12) <= room) ?? "";
-  if (!shown && !lost && !task.told) board.text(`${prefix}below ${node.id}`, "faint", x + wide / 2, y + 23, fit(name, wide + 14, 11), 0, "middle");
+  const bare = label.split("(")[0]; // where there is no room: without its result, then without its arguments
+  const shown = [text, label, `${bare}(…)`, bare].find((one) => extent(one, 12) <= room) ?? "";
+  if (!shown) board.text(`${prefix}below ${node.id}`, "faint", x + wide / 2, y + 23, fit(bare, wide + 14, 11), 0, "middle");
+  if (note && !shown) board.text(`${prefix}lost ${node.id}`, "faint", x + 26, y + 4, fit(note, room, 11), 0);
+  else if (note) board.text(`${prefix}lost ${node.id}`, "faint", x + 26, y + 23, note, task.told ? wide : 0);
   board.disc(key, x + 12, y, 8, state, cls, { label: shown, ...more });
 }
 

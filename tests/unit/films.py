@@ -229,6 +229,15 @@ def chord_tasks() -> list[Task]:
     ]
 
 
+def broken_chord() -> Film:
+    """Return the same with the last task on record as failed, because the one before it has: it never ran."""
+    inherited = task("process", "()", lane("n5", ("FAILURE", 1.6), told={"FAILURE": ("result",)}), result="ValueError('no')")
+    plan = chord_plan()
+    for node in plan["nodes"]:
+        node["label"] = node["label"].replace("process", "process_all_that_was_collected")
+    return film([*chord_tasks(), inherited], workers=WORKERS, graphs=[plan])
+
+
 def chord() -> Film:
     """Return the film of `chord_plan` and its run."""
     return film(chord_tasks(), graphs=[chord_plan()], workers=WORKERS)

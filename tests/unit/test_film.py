@@ -228,6 +228,16 @@ def test_the_gate_shows_what_the_backend_counted() -> None:
     assert texts == {0.2: ["gate (0/3)"], 0.7: ["gate 1/3"], 1.4: ["gate 3/3"]}
 
 
+def test_what_is_on_record_as_failed_without_having_run_is_drawn_so() -> None:
+    shown = films.broken_chord()
+    items = {item["key"]: item for item in scene(shown, "graph", shown["now"], 700)["items"]}
+    assert items["0 node n4"]["cls"] == "node FAILURE", "this one ran"
+    assert items["0 node n5"]["cls"] == "node FAILURE idle"
+    assert items["0 lost n5"]["text"] == "never ran"
+    assert items["0 token n5"]["name"].endswith("FAILURE, never ran")
+    assert items["0 below n5"]["text"].startswith("process_all"), "its name stays where it was"
+
+
 def _rows(shown: Film, t: float) -> list[list[str]]:
     """Return what the table of the witnesses says at a time, row by row."""
     cells: dict[int, list[str]] = {}

@@ -82,6 +82,7 @@ FILMS: dict[str, Film] = {
     "crowd": films.crowd(30),
     "bigger crowd": films.crowd(210, slots=3),
     "chord": films.chord(),
+    "broken chord": films.broken_chord(),
     "too many": film(films.many(60), workers=films.WORKERS, limit=50, notes=["a note"]),
     "too many planned": films.too_wide(1200, 600),
     "planned only": film([], graphs=[films.chord_plan()]),
