@@ -644,7 +644,15 @@ def _node(
         name = label.split("(")[0]
         text = next((one for one in (label, f"{name}(…)", name) if extent(one, 12) <= room), "")
         if not text:
-            board.text(f"{prefix}below {node['id']}", "faint", x + wide / 2, y + 23, fit(name, wide + 14, 11), 0, "middle")
+            board.text(
+                f"{prefix}below {node['id']}",
+                "faint",
+                x + wide / 2,
+                y + (25 if node["kind"] == "unplanned" else 23),
+                fit(name, wide + 14, 11),
+                0,
+                "middle",
+            )
     if note and not text:
         board.text(f"{prefix}lost {node['id']}", "faint", x + 26, y + 4, fit(note, room, 11), 0)
     elif note:
