@@ -389,7 +389,7 @@ function oneGraph(board, graph, byId, t, prefix, top) {
   const wide = column - gap;
   const names = graph.nodes.filter((node) => !("small" in node)).map((node) => (node.label || node.name).split("(")[0]);
   // A name for which its node has no room stands below it, and needs room there.
-  const pitch = names.some((name) => extent(name, 12) > wide - 28) ? 44 : 34;
+  const pitch = names.some((name) => extent(name, 12) > wide - 28) ? 46 : 34;
   const spots = new Map(); // left, right and middle of whatever an edge can touch
   for (const box of graph.boxes) {
     const pad = min(gap / 2 - 3, 7 + 5 * box.inset);
@@ -462,7 +462,7 @@ function nodeOf(board, prefix, node, task, here, [x, , y], wide, t, lost) {
   const room = wide - 28;
   const name = label.split("(")[0]; // where there is no room: without its result, then without its arguments
   const shown = [text, label, `${name}(…)`, name].find((one) => extent(one, 12) <= room) ?? "";
-  if (!shown && !lost) board.text(`${prefix}below ${node.id}`, "faint", x + wide / 2, y + 23, fit(name, wide + 14, 11), 0, "middle");
+  if (!shown && !lost) board.text(`${prefix}below ${node.id}`, "faint", x + wide / 2, y + (node.kind === "unplanned" ? 26 : 23), fit(name, wide + 14, 11), 0, "middle");
   board.disc(key, x + 12, y, 8, state, cls, { label: shown, ...more });
 }
 
