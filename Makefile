@@ -24,13 +24,17 @@ test: .venv/.installed ## prove every cell of every lesson, and all the rest
 mutations: .venv/.installed ## make the lessons wrong on purpose, and see each one noticed
 	@$(PY) -m tests.notebooks.mutate $(ARGS)
 
+disorder: .venv/.installed ## run the lessons twice, in any order, half-way and with the worker killed
+	@$(PY) -m pytest -n 4 --dist loadfile -m disorder tests/notebooks/test_disorder.py $(ARGS)
+
 notebooks: .venv/.installed ## run all lessons and store their outputs, normalised
 	@$(PY) -m tests.notebooks.rewrite $(ARGS)
 
-bench: .venv/.installed ## measure every speed that we claim
+bench: .venv/.bench .venv/.browser ## measure every speed that we claim, beside Flower's
 	@$(PY) -m benchmarks.startup $(ARGS)
 	@$(PY) -m benchmarks.scope
 	@$(PY) -m benchmarks.rows
+	@$(PY) -m benchmarks.pixels
 
 lint: .venv/.linters ## ruff and mypy
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
@@ -51,4 +55,7 @@ browser: .venv/.browser ## install what the browser tests need besides chromium,
 .venv/.browser: requirements-browser.lock .venv/.installed
 	@$(INSTALL) requirements-browser.lock && touch $@
 
-.PHONY: setup lab demo test mutations notebooks bench lint browser clean help
+.venv/.bench: requirements-bench.lock .venv/.installed
+	@$(INSTALL) requirements-bench.lock && touch $@
+
+.PHONY: setup lab demo test mutations disorder notebooks bench lint browser clean help

@@ -237,7 +237,7 @@ def step_04_task_states() -> None:
     emptied = add.apply_async((4, 4), queue="emptied")
     with app.connection_for_write() as connection:
         connection.default_channel.queue_purge("emptied")
-    invented = app.AsyncResult("no-such-id")
+    invented = app.AsyncResult(str(uuid.uuid4()))
     gate = Gate("lesson 04")
     gate.close()
     busy = [wait_at_gate.delay("lesson 04", 500) for _ in range(2)]

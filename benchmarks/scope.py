@@ -1,17 +1,23 @@
-"""Measure what watching costs, in one run, beside what one would do otherwise: `python -m benchmarks.scope`.
+"""Measure what watching costs, in one run, beside what one would do otherwise: `python -m benchmarks.scope`."""
 
-Flower is not among the alternatives yet: it comes with the lesson that uses it.
-"""
-
+import base64
+import contextlib
 import json
 import os
+import secrets
+import signal
+import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from importlib.util import find_spec
+from typing import IO
 
 import click
 from celery import Celery
@@ -73,6 +79,57 @@ def celery_s_own_state(app: Celery) -> Iterator[None]:
 
 
 @contextmanager
+def watched_live(app: Celery) -> Iterator[None]:
+    """Have a scope listen and feed a live view; nobody is there to draw it."""
+    scope = Scope(app)
+    scope.projector.show(scope.stage())
+    try:
+        yield
+    finally:
+        scope.close()
+
+
+@contextmanager
+def flower(app: Celery) -> Iterator[None]:
+    """Have Flower listen, on this machine only and behind a password that nobody knows."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    password = f"bench:{secrets.token_urlsafe(16)}"
+    environment = os.environ | {
+        "CELERY_BROKER_URL": str(app.conf.broker_url),
+        "CELERY_RESULT_BACKEND": str(app.conf.result_backend),
+        "FLOWER_BASIC_AUTH": password,
+    }
+    command = ["-m", "celery", "-A", "tutorial_tasks.celery_app", "flower", "--address=127.0.0.1", f"--port={port}"]
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen([sys.executable, *command], cwd=ROOT, env=environment, stdout=said, stderr=subprocess.STDOUT)
+        try:
+            _serves(process, f"http://127.0.0.1:{port}/workers?json=1", password, said)
+            yield
+        finally:
+            process.terminate()
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(5)
+
+
+def _serves(process: subprocess.Popen[bytes], address: str, password: str, said: IO[bytes]) -> None:
+    """Wait until Flower knows the worker."""
+    asked = urllib.request.Request(address, headers={"Authorization": f"Basic {base64.b64encode(password.encode()).decode()}"})
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(OSError, ValueError), urllib.request.urlopen(asked, timeout=5) as answer:
+            if json.load(answer)["data"]:
+                return
+        time.sleep(0.1)
+    said.seek(0)
+    raise SystemExit(f"Flower does not answer\n{said.read().decode(errors='replace')[-2000:]}\n  next: make bench, again")
+
+
+@contextmanager
 def without_events(app: Celery) -> Iterator[None]:
     """Have worker and client say nothing."""
     app.control.disable_events()
@@ -108,6 +165,7 @@ def fresh_start() -> int:
 def main() -> None:
     """Measure, print a table, and end with 1 when a budget was missed."""
     os.environ[STILLS] = "1"
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # so that Flower ends with us
     lab.connect()
     from tutorial_tasks.celery_app import app
 
@@ -115,9 +173,14 @@ def main() -> None:
     ways: dict[str, Callable[[], AbstractContextManager[object]]] = {
         "events on, nobody listens": nullcontext,
         "watched by a scope": lambda: watched(app),
+        "with a live view, too": lambda: watched_live(app),
         "celery.events.state.State": lambda: celery_s_own_state(app),
         "events off": lambda: without_events(app),
     }
+    if find_spec("flower"):
+        ways["Flower"] = lambda: flower(app)
+    else:
+        click.echo("Flower is not installed, so it is not compared: make bench installs it")
     throughput(app, nullcontext)  # once for nothing
     rates: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(ROUNDS):  # in turns, so that whatever else the machine does falls on all of them
@@ -142,7 +205,7 @@ def main() -> None:
     film = scope.lanes().film()
     stills: dict[str, list[float]] = {"stage": [], "lanes": []}
     for name, took in stills.items():
-        for _ in range(5):
+        for _ in range(20):  # the quickest counts: the others were held up by something else
             start = time.perf_counter()
             Still(film, name)._repr_mimebundle_()
             took.append(time.perf_counter() - start)

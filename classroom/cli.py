@@ -75,6 +75,7 @@ def lab(args: tuple[str, ...]) -> None:
         # JupyterLab takes our place and our lease with it: the stack lives as long as it does, however it ends.
         os.set_inheritable(client.lease_descriptor(), True)
     own = ["--ServerApp.ip=127.0.0.1", f"--ServerApp.root_dir={ROOT}", f"--LabApp.default_url=/lab/tree/{_START}"]
+    own.append("--ServerApp.contents_manager_class=taskscope.jupyter.ContentsWithStills")  # tomorrow the kernel of today is gone
     own.append("--LanguageServerManager.autodetect=False")  # it would name a dozen programs that nobody needs here
     if os.geteuid() == 0:
         own.append("--ServerApp.allow_root=True")  # in a container we are root, and it listens on loopback only

@@ -122,13 +122,25 @@ def check_packages(lock: Path) -> Finding:
 
 
 def check_port(first: int = 8888, tries: int = 50) -> Finding:
-    """Look for the port that JupyterLab will take: 8888, or one of the 50 after it."""
+    """Look where JupyterLab of this checkout runs, and whether there is a port for the next one: 8888, or another one near it."""
+    running = _running_labs()
+    here = f"JupyterLab of this checkout runs at {' and '.join(running)}; " if running else ""
     for port in range(first, first + tries + 1):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
-            return Finding("port", f"{port} is free for JupyterLab")
-    return Finding("port", f"{first} to {first + tries} are all taken", 'make lab ARGS="--port 9999"')
+            word = f"{port} is free" if port == first else f"{first} is taken, {port} is free"
+            return Finding("port", f"{here}{word} for {'one more' if running else 'JupyterLab'}")
+    return Finding("port", f"{here}{first} to {first + tries} are all taken", 'make lab ARGS="--port 9999"')
+
+
+def _running_labs() -> list[str]:
+    """Return the addresses of the Jupyter servers of this user that serve this checkout."""
+    try:
+        from jupyter_server.serverapp import list_running_servers
+    except ImportError:  # the packages are a finding of their own
+        return []
+    return [str(server["url"]) for server in list_running_servers() if Path(str(server.get("root_dir"))) == ROOT]
 
 
 def check_settings() -> Finding:

@@ -17,7 +17,7 @@ from taskscope.errors import ScopeError
 from taskscope.messages import Message
 from taskscope.xray import Snapshot, xray
 
-__all__ = ["Message", "broker", "moment", "publishing", "stored", "unacknowledged", "wait_until", "waiting"]
+__all__ = ["Message", "broker", "discard", "moment", "publishing", "stored", "unacknowledged", "wait_until", "waiting", "waiting_anywhere"]
 
 _MANY = 1000  # messages of a queue; where there are more, a second look takes them all
 
@@ -28,6 +28,22 @@ def waiting(app: Celery, queue: str = "celery") -> list[Message]:
     if found.waiting > len(found.messages):
         found = _look(app, found.waiting).queue(queue)
     return list(found.messages)
+
+
+def waiting_anywhere(app: Celery) -> list[Message]:
+    """List the messages of all queues, also of those that no worker reads."""
+    found = _look(app)
+    most = max((queue.waiting for queue in found.queues), default=0)
+    if most > _MANY:
+        found = _look(app, most)
+    return [message for queue in found.queues if queue.kind == "tasks" for message in queue.messages]
+
+
+def discard(app: Celery, message: Message) -> None:
+    """Take a message out of its queue: nobody would ever do it, or the worker would hold it for hours."""
+    client, _ = broker(app)
+    with client:
+        client.lrem(message.key, 1, message.raw)
 
 
 def unacknowledged(app: Celery) -> list[Message]:

@@ -7,13 +7,16 @@ from typing import Any
 
 from celery import Task
 from celery.exceptions import NotRegistered
+from celery.exceptions import TimeoutError as CeleryTimeoutError
 from celery.local import maybe_evaluate
 from kombu.exceptions import OperationalError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from classroom.stack import client
 from classroom.stack.task_code import MY_TASKS
 
 _LOST = "Retry limit exceeded while trying to reconnect to the Celery result store"
+_NO_REPLY = "'NoneType' object is not subscriptable"  # what app.control.inspect() returns when nobody answers
 
 _seen: weakref.WeakSet[Task] = weakref.WeakSet()  # the tasks that cells of this notebook have defined
 
@@ -29,13 +32,15 @@ def install() -> None:
         shell.events.register("post_run_cell", _after_cell)
 
 
-def hint(error: BaseException | None, names: Mapping[str, Any]) -> str | None:
-    """Return the next step after an error that needs one, given the notebook's names; None after any other."""
+def hint(error: BaseException | None, names: Mapping[str, Any], worker: str = "running") -> str | None:
+    """Return the next step after an error that needs one, given the notebook's names and how the worker is; None after any other."""
     if isinstance(error, (OperationalError, RedisConnectionError)) or (isinstance(error, RuntimeError) and _LOST in str(error)):
         return (
             "The broker or the result backend does not answer.\n"
             "  next: lab.connect() in a cell; if that does not help, Kernel > Restart Kernel and run the lesson from its first cell"
         )
+    if worker != "running" and (isinstance(error, CeleryTimeoutError) or (isinstance(error, TypeError) and str(error) == _NO_REPLY)):
+        return f"The worker is {worker}.\n  next: lab.worker.start(), then this cell again; or run the lesson from its first cell"
     if isinstance(error, NotRegistered):
         missing = [maybe_evaluate(task) for task in names.values() if isinstance(task, Task) and task.name in error.args]
         if any(task.__module__ == "__main__" for task in missing):
@@ -75,9 +80,14 @@ def _tasks_of(cell: str, names: Mapping[str, Any]) -> list[Task]:
 
 def _after_cell(result: Any) -> None:
     names = _names()
-    text = redefined(result.info.transformed_cell or "", names) if result.success else hint(result.error_in_exec, names)
+    text = redefined(result.info.transformed_cell or "", names) if result.success else hint(result.error_in_exec, names, _worker())
     if text:
         print(text)
+
+
+def _worker() -> str:
+    stack = None if client.is_outside() else client.current()
+    return stack.worker if stack else "running"  # of somebody else's we know nothing
 
 
 def _names() -> dict[str, Any]:

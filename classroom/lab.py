@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 
-from classroom import connections, doctor, evidence, hints
+from classroom import connections, doctor, evidence, hints, leftovers
 from classroom import my_tasks as own_tasks
 from classroom import progress as exercises_passed
 from classroom.bar import Bar as bar
@@ -36,28 +36,37 @@ def connect() -> None:
     """Join the stack of this checkout, or start it, and print one line that says what was found.
 
     When `CELERY_BROKER_URL` is set to somebody else's broker, that one is used instead. A worker that an
-    earlier cell stopped or paused runs again after this, and one that has old task code is restarted.
+    earlier cell stopped or paused runs again after this, and one that has old task code is restarted. What an
+    earlier run has left in the worker and in the queues is cleared away, and a second line says what it was.
 
     Raises:
         ClassroomError: the broker, the backend, the worker or a task is missing; it names what to type.
     """
     global _connected_to
-    line = _outside() if client.is_outside() else _embedded()
-    url = os.environ["CELERY_BROKER_URL"]
+    ran = client.current() is not None
+    if ours := not client.is_outside():
+        client.use(client.join())
+    url = os.environ.get("CELERY_BROKER_URL", "")
     if _connected_to not in (None, url):
         raise ClassroomError("the broker has moved to another address", "restart this kernel: Kernel > Restart Kernel")
     if _connected_to is None:
         connections.renew()
+    lines = _embedded(ran) if ours else _outside()
     _connected_to = url
     hints.install()
     own_tasks.install(my_tasks)
-    print(line)
+    print(lines)
 
 
 def examine() -> None:
     """Print the doctor's report."""
     for finding in doctor.examine():
         print(finding)
+
+
+def progress() -> None:
+    """Print which exercises were passed in this checkout."""
+    print(exercises_passed.summary())
 
 
 def my_tasks(source: str) -> ModuleType:
@@ -69,11 +78,6 @@ def my_tasks(source: str) -> ModuleType:
         ClassroomError: the source is wrong, or the worker cannot run it; everything is then as it was before.
     """
     return own_tasks.write(source, worker.restart)
-
-
-def progress() -> None:
-    """Print which exercises were passed in this checkout."""
-    print(exercises_passed.summary())
 
 
 def waiting(queue: str = "celery") -> list[dict[str, Any]]:
@@ -151,19 +155,27 @@ worker = _Worker()
 broker = _Broker()
 
 
-def _embedded() -> str:
-    stack = client.join()
-    client.use(stack)
-    found = f"Connected: {stack.server} on 127.0.0.1:{stack.port}"
-    mended = ""
+def _embedded(ran: bool) -> str:
+    stack = _stack()
+    mended = cleared = ""
     if stack.worker != "running":
         mended = f" (it was {stack.worker}, it runs again)"
-        stack = client.ask("start worker")
     elif stack.sources != sources():
         mended = " (restarted, because the task code was edited)"
+    if stack.worker == "paused":
+        worker.start()  # one that is frozen can't say what it has
+    if ran:
+        cleared = leftovers.clear(_app(), _kill_and_give_back, [stack.worker_pid, *worker.pool()] if stack.worker_pid else [])
+    if stack.sources != sources() and _stack().worker == "running":
         worker.stop()
-        stack = client.ask("start worker")
-    return f"{found} · worker {NODE}, {CONCURRENCY} processes, {len(stack.tasks)} tasks{mended}"
+    stack = client.ask("start worker")
+    where = f"{stack.server} on 127.0.0.1:{stack.port}"
+    return f"Connected: {where} · worker {NODE}, {CONCURRENCY} processes, {len(stack.tasks)} tasks{mended}\n{cleared}".rstrip()
+
+
+def _kill_and_give_back() -> None:
+    worker.kill()
+    _give_back()
 
 
 def _outside() -> str:

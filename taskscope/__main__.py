@@ -3,6 +3,7 @@
 import importlib
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -14,8 +15,8 @@ from rich.text import Text
 
 from taskscope.errors import ScopeError
 from taskscope.model import Task
-from taskscope.scope import Scope
-from taskscope.states import looks_of
+from taskscope.scope import QUIET, Scope
+from taskscope.states import ENDS, looks_of
 from taskscope.words import label, sentence
 
 REFRESH = 0.1  # seconds
@@ -45,17 +46,9 @@ def main(name: str, seconds: float | None, save: Path | None) -> None:
 
 
 def watch(scope: Scope, console: Console, deadline: float | None) -> None:
-    """Redraw the table whenever something was heard; where the output is no terminal, print each task when it has changed."""
+    """Redraw the table whenever something was heard; where the output is no terminal, print a line for each task that has ended."""
     if not console.is_terminal:
-        told: dict[str, str] = {}
-        position = 0
-        while deadline is None or time.monotonic() < deadline:
-            scope.ledger.wait(position, REFRESH)
-            position = scope.ledger.position
-            for task in scope.tasks():
-                if told.get(task.id) != (said := sentence(task)):
-                    told[task.id] = said
-                    console.print(said, markup=False, highlight=False, soft_wrap=True)
+        report(scope, lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True), deadline)
         return
     position = 0
     with Live(table(scope, console.height), console=console, auto_refresh=False, screen=False) as live:
@@ -63,6 +56,34 @@ def watch(scope: Scope, console: Console, deadline: float | None) -> None:
             if scope.ledger.wait(position, REFRESH):
                 position = scope.ledger.position
                 live.update(table(scope, console.height), refresh=True)
+
+
+def report(scope: Scope, say: Callable[[str], None], deadline: float | None) -> None:
+    """Say one sentence for each task when it has ended; at the end, however it comes, one for each that has not, and the notes."""
+    told: dict[str, str] = {}
+    fresh: dict[str, float] = {}  # tasks of which something new was heard, and since when nothing more
+    position = 0
+    try:
+        while deadline is None or time.monotonic() < deadline:
+            scope.ledger.wait(position, REFRESH)
+            position = scope.ledger.position
+            fresh |= dict.fromkeys(scope.changed(), time.monotonic())
+            # What one witness tells of an end, another one completes a moment later.
+            ready = [name for name, since in fresh.items() if time.monotonic() - since >= QUIET]
+            for task in scope.tasks(ready):
+                del fresh[task.id]
+                if task.state in ENDS and told.get(task.id) != (said := sentence(task)):
+                    told[task.id] = said
+                    say(said)
+    finally:
+        for task in scope.tasks():
+            said = sentence(task)
+            if task.state not in ENDS:
+                say(f"{said} (has not ended)" if task.lanes else said)
+            elif told.get(task.id) != said:
+                say(said)
+        for note in scope.notes:
+            say(note)
 
 
 def table(scope: Scope, height: int) -> Table:

@@ -1,10 +1,11 @@
 """The film: what drawing needs of the history, as plain JSON; stills.py and the live view read the same one."""
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from taskscope import layout
+from taskscope.crowd import Crowd, condensed, steps_of
 from taskscope.history import Lane, Task, Worker, label, sentence
 from taskscope.layout import Rows, Shelf
 from taskscope.states import CALLED_OFF, ENDS
@@ -12,7 +13,9 @@ from taskscope.states import CALLED_OFF, ENDS
 Film = dict[str, Any]
 
 _LETTER = {"observed": "o", "inferred": "i", "contradicted": "c"}
-_PARTS = ("workers", "queues", "notes", "xray")
+CROWD_EVERY = 0.2  # seconds between two tellings of a crowd's counts
+_WITNESS = {"event": "e", "result": "r", "snapshot": "r", "command": "c", "publish": "p"}  # a look at the backend is its word too
+_PARTS = ("workers", "queues", "notes", "xray", "keeps")
 
 
 def film(
@@ -24,7 +27,7 @@ def film(
     commands: Iterable[tuple[float, str]] = (),
     **parts: Any,
 ) -> Film:
-    """Return the film of these tasks; `now` is a Unix time, by default that of the last mark. Parts: workers, queues, notes, xray."""
+    """Return the film of these tasks; `now` is a Unix time, by default that of the last mark. Parts: those of `Camera.take`."""
     camera = Camera(limit)
     for plan in graphs:
         camera.plan(plan)
@@ -51,15 +54,27 @@ class Camera:
         self._unplanned: dict[str, str] = {}  # id -> parent, in order of first sight
         self._graphs: list[dict[str, Any]] = []
         self._graphs_changed = False
-        self._parts: dict[str, Any] = {"workers": [], "queues": {}, "notes": [], "xray": None}
+        self._parts: dict[str, Any] = {"workers": [], "queues": {}, "notes": [], "xray": None, "keeps": True}
         self._commands: deque[list[Any]] = deque(maxlen=500)
+        self._crowd: Crowd | None = None  # once there are more tasks than can be looked at
+        self._crowd_told: float | None = 0.0  # when, on the film's clock; None when nothing is new
+        self._homes: dict[str, str] = {}  # planned tasks, and which node stands for them
 
     def plan(self, plan: Mapping[str, Any]) -> None:
         """Add a canvas that is to be sent: its tasks are ghosts until they are seen."""
-        self._plans.append(plan)
+        shown, homes = condensed(plan)
+        self._plans.append(shown)
         self._planned.update(node["id"] for node in plan["nodes"])
-        for node in plan["nodes"]:
-            if node["id"] not in self._entries and node["id"] not in self._dropped and node.get("kind", "task") == "task":
+        if homes:
+            self._homes.update(homes)
+            self._crowd = self._crowd or Crowd()
+        for node in shown["nodes"]:
+            if (
+                "of" not in node
+                and node["id"] not in self._entries
+                and node["id"] not in self._dropped
+                and node.get("kind", "task") == "task"
+            ):
                 self._entries[node["id"]] = _ghost(node, len(self._entries))
         self._graphs_changed = True
 
@@ -74,10 +89,14 @@ class Camera:
         self, tasks: Iterable[Task], *, now: float | None = None, commands: Iterable[tuple[float, str]] = (), **parts: Any
     ) -> dict[str, Any]:
         """Take changed tasks in; return what changed on the film, for `Stage.push`."""
-        upserts = [change for task in tasks if (change := self._upsert(task))]
+        tasks = list(tasks)
+        upserts = [change for task in self._looked_at(tasks) if (change := self._upsert(task))]
+        self._count_crowd(tasks)
         drops = self._drop()
         if self.origin is not None:  # before anything has happened there is no time that would pass
-            self._now = max(self._now, self._seconds(now) if now is not None else self._last(upserts))
+            self._now = max(
+                self._now, self._seconds(now) if now is not None else max(self._last(upserts), self._crowd.last if self._crowd else 0)
+            )
         changes: dict[str, Any] = {
             "now": self._now,
             "origin": self.origin,
@@ -95,6 +114,8 @@ class Camera:
         for name, value in parts.items():
             if value is not None and value != self._parts[name]:
                 changes[name] = self._parts[name] = value
+        if self._crowd and self._crowd_told is not None and self._now - self._crowd_told >= CROWD_EVERY:
+            changes["crowd"], self._crowd_told = self._crowd.to_json(), None
         if self._graphs_changed:
             changes["graphs"] = self._lay_out()
         return changes
@@ -121,6 +142,7 @@ class Camera:
             "tasks": tasks,
             "lanes": lanes,
             "graphs": self._graphs,
+            "crowd": self._crowd.to_json() if self._crowd else None,
             "commands": list(self._commands),
             **self._parts,
         }
@@ -133,11 +155,45 @@ class Camera:
     def _last(self, upserts: Iterable[Mapping[str, Any]]) -> float:
         return max((mark[1] for change in upserts for lane in change.get("lanes", ()) for mark in lane["marks"]), default=0.0)
 
+    def _looked_at(self, tasks: Sequence[Task]) -> Sequence[Task]:
+        """Return the tasks that are shown one by one: of those that there is no room for, the earliest are only counted."""
+        new = [task for task in tasks if task.id not in self._entries and task.id not in self._dropped]
+        room = self._limit - len(self._entries)
+        if len(new) <= room:
+            return tasks
+        room += sum(entry["state"] in ENDS for entry in self._entries.values())
+        beyond = {task.id for task in new[: len(new) - min(room, self._limit)]}
+        self._set_origin(tasks[0])
+        self._dropped |= beyond
+        if self._crowd is None:
+            self._crowd = Crowd()
+            for entry in self._entries.values():
+                self._crowd.note(entry["id"], steps_of(entry["lanes"], entry["queue"]))
+        return [task for task in tasks if task.id not in beyond]
+
+    def _count_crowd(self, tasks: Sequence[Task]) -> None:
+        if self._crowd is None or not tasks:
+            return
+        for task in tasks:
+            entry = self._entries.get(task.id)
+            lanes = entry["lanes"] if entry else [self._counted(lane) for lane in task.lanes]
+            self._crowd.note(task.id, steps_of(lanes, task.queue, self._homes.get(task.id, "")))
+        if self._crowd_told is None:
+            self._crowd_told = self._now
+
+    def _counted(self, lane: Lane) -> dict[str, Any]:
+        """Return what of a lane says where a task is."""
+        marks = [[mark.state, self._seconds(mark.at), _LETTER[mark.evidence], mark.note] for mark in lane.marks]
+        return {"attempt": lane.attempt, "host": lane.host, "slot": lane.slot, "cells": (0, 0, 0), "marks": marks}
+
+    def _set_origin(self, task: Task) -> None:
+        if self.origin is None:
+            self.origin = min((mark.at for lane in task.lanes for mark in lane.marks), default=None)
+
     def _upsert(self, task: Task) -> dict[str, Any] | None:
         if task.id in self._dropped:
             return None
-        if self.origin is None:
-            self.origin = min((mark.at for lane in task.lanes for mark in lane.marks), default=None)
+        self._set_origin(task)
         old = self._entries.get(task.id)
         planned = not self._spawned(task)
         lanes = [self._lane(task, lane, old) for lane in task.lanes]
@@ -154,6 +210,7 @@ class Camera:
             "result": task.result,
             "sentence": sentence(task) if task.name or not old else f"{old['label']}{sentence(task)[len(label(task)) :]}",
             "said": dict(task.said) | ({"result": task.stored} if task.stored else {}),
+            "broker": [[self._seconds(at), where] for at, where in task.broker],
             "row": old["row"] if old else len(self._entries) + len(self._dropped),
             "lanes": lanes,
         }
@@ -199,7 +256,10 @@ class Camera:
             "slot": lane.slot,
             "row": before["row"] if before else self._rows.take(),
             "eta": None if lane.eta is None else self._seconds(lane.eta),
-            "marks": [[mark.state, self._seconds(mark.at), _LETTER[mark.evidence], mark.note] for mark in lane.marks],
+            "marks": [
+                [mark.state, self._seconds(mark.at), _LETTER[mark.evidence], mark.note, "".join(_WITNESS[who] for who in mark.sources)]
+                for mark in lane.marks
+            ],
             "spans": [[span.kind, self._seconds(span.begin), None if span.end is None else self._seconds(span.end)] for span in lane.spans],
             "cells": self._cells(task, lane),
         }
@@ -274,8 +334,12 @@ def workers(known: Mapping[str, Worker], now: float, slots: Mapping[str, int] | 
     ]
 
 
-def queues(snapshot: Mapping[str, Any]) -> dict[str, dict[str, int]]:
-    """Return the counts of an X-ray's queues as a part of the film: messages that wait, and those taken but not confirmed."""
+def queues(snapshot: Mapping[str, Any], running: Collection[str] = ()) -> dict[str, dict[str, int]]:
+    """Return the counts of an X-ray's queues as a part of the film: messages that wait, and those taken but not confirmed.
+
+    Where the broker shows each of these, `kept` counts those of tasks that run: a task that is confirmed only at its end is in
+    the broker and in the worker at once.
+    """
     counts = {
         queue["name"]: {"waiting": queue["waiting"], "unacked": queue["unacked"] or 0}
         for queue in snapshot["queues"]
@@ -283,6 +347,11 @@ def queues(snapshot: Mapping[str, Any]) -> dict[str, dict[str, int]]:
     }
     for taken in snapshot["unacked"]:
         counts.setdefault(taken["message"]["queue"], {"waiting": 0, "unacked": 0})["unacked"] += 1
+    shows_each = all(queue["unacked"] is None for queue in snapshot["queues"]) and "unacked" not in (snapshot["of"] or {})
+    if shows_each:
+        for name, told in counts.items():
+            held = [taken["message"]["id"] for taken in snapshot["unacked"] if taken["message"]["queue"] == name]
+            told["kept"] = len(set(held) & set(running))
     return counts
 
 
@@ -366,6 +435,7 @@ def _ghost(node: Mapping[str, Any], row: int) -> dict[str, Any]:
         "evidence": "observed",
         "sentence": text,
         "said": {},
+        "broker": [],
         "row": row,
         "lanes": [],
     }

@@ -29,6 +29,7 @@ _RANK = {"published": 0, "LPUSH": 1, "sent": 2, "received": 3, "started": 4} | {
 _OTHER_RANK = 5
 _GIVEN_BACK = frozenset({"REJECTED", "CANCELLED"})  # the delivery is over, the task need not be
 _BROKER_SAYS = {"LPUSH": "PENDING", "RPUSH": "PENDING", "BRPOP": "RECEIVED", "HSET": "RECEIVED"}
+_MESSAGE_IS = {"LPUSH": "in a queue", "RPUSH": "in a queue", "BRPOP": "taken", "HSET": "taken", "HDEL": "confirmed"}
 _ABOUT = (  # field of the task, and what the witnesses call it
     ("name", ("name",)),
     ("args", ("args", "argsrepr")),
@@ -133,6 +134,7 @@ def fold(task: str, observations: Sequence[Observation], around: Surroundings) -
     stored: list[Observation] = []
     by_host: dict[str, _Host] = {}
     said: dict[str, str] = {}
+    broker: list[tuple[float, str]] = []
     for each in observations:
         kind = each.kind
         if each.source == "event" and kind != "sent":
@@ -145,8 +147,11 @@ def fold(task: str, observations: Sequence[Observation], around: Surroundings) -
                 stored.append(each)
         elif kind in ("sent", "published", "LPUSH"):
             messages.append(each)
-        if each.source == "command" and kind in _BROKER_SAYS:
-            said["command"] = _BROKER_SAYS[kind]
+        if each.source == "command":
+            if kind in _BROKER_SAYS:
+                said["command"] = _BROKER_SAYS[kind]
+            if (where := _MESSAGE_IS.get(kind)) and (not broker or broker[-1][1] != where):
+                broker.append((each.at, where))
 
     drafts = [draft for host in by_host.values() for draft in host.drafts]
     drafts = _in_order(drafts, messages)
@@ -154,7 +159,10 @@ def fold(task: str, observations: Sequence[Observation], around: Surroundings) -
         # The backend's words come by one way, in order; their times may be those of the worker that stored an end.
         stored.sort(key=_by_arrival)
         _match_stored(drafts, stored)
-    return _built(task, drafts, observations, said, stored, around)
+    folded = _built(task, drafts, observations, said, stored, around)
+    if broker:
+        folded.fields["broker"] = tuple(broker)
+    return folded
 
 
 # -- the words of one worker ------------------------------------------------------------------------------------------

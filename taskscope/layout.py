@@ -68,13 +68,14 @@ def graph(plan: Mapping[str, Any], unplanned: Sequence[Mapping[str, Any]] = ()) 
     before: dict[str, list[str]] = defaultdict(list)
     for edge in edges:
         before[edge["target"]].append(edge["source"])
-    layers = _layers([node["id"] for node in nodes], before)
+    layers = layers_of([node["id"] for node in nodes], before)
     boxes = [
         {
             "id": box["id"],
             "kind": box["kind"] + (", a phantom gate" if box.get("phantom") else ""),
             "parent": box.get("parent"),
             "counts": box.get("counts", ()),
+            "counted": box.get("counted"),  # where one node stands for many
         }
         for box in plan["boxes"]
     ]
@@ -83,7 +84,7 @@ def graph(plan: Mapping[str, Any], unplanned: Sequence[Mapping[str, Any]] = ()) 
     _add_unplanned(nodes, edges, layers, unplanned, bottom)
     gates = _gates(edges, boxes, nodes)
     for box in boxes:
-        del box["counts"]
+        del box["counts"], box["counted"]
     return {
         "nodes": nodes,
         "edges": _drawn(edges, nodes, boxes, gates),
@@ -94,7 +95,8 @@ def graph(plan: Mapping[str, Any], unplanned: Sequence[Mapping[str, Any]] = ()) 
     }
 
 
-def _layers(ids: Sequence[str], before: Mapping[str, Sequence[str]]) -> dict[str, int]:
+def layers_of(ids: Sequence[str], before: Mapping[str, Sequence[str]]) -> dict[str, int]:
+    """Return the layer of each node: one more than that of the last one for which it waits."""
     # x = 1 + max of the predecessors, without recursion: a chain may be longer than Python's stack.
     layers: dict[str, int] = {}
     for start in ids:
@@ -238,7 +240,9 @@ def _gates(
         bodies = [name for name in targets[members[0]] if name in by_id] if members else []
         if bodies:
             x, y = min(by_id[name]["x"] for name in bodies), sum(by_id[name]["y"] for name in bodies) / len(bodies)
-            gates.append({"box": index, "x": x, "y": y, "members": members, "bodies": bodies, "of": len(members), "counts": []})
+            gates.append(
+                {"box": index, "x": x, "y": y, "members": members, "bodies": bodies, "of": box["counted"] or len(members), "counts": []}
+            )
     return gates
 
 

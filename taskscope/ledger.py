@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from itertools import islice
@@ -11,58 +12,75 @@ from pathlib import Path
 from typing import Any
 
 from taskscope.errors import ScopeError
-from taskscope.observation import Observation
+from taskscope.observation import Observation, Unread
 
 LIMIT = 100_000
+UNREAD = 10_000  # messages that may wait for a reader
 FORMAT = 1  # of the file; a reader refuses a higher one
 
 
 class Ledger:
     """Observations in the order of their arrival, safe to use from any thread.
 
-    Beyond `limit` the oldest are dropped, and counted in `dropped`. A position counts all that ever arrived, so it
-    stays right when some are dropped. `trouble` says what was wrong with the file that the ledger was read from.
+    What came unread is read when somebody asks for anything. Beyond `limit` the oldest are dropped, and counted in `dropped`.
+    A position counts all that ever arrived, so it stays right when some are dropped. `trouble` says what was wrong with the file
+    that the ledger was read from.
     """
 
     def __init__(self, limit: int = LIMIT) -> None:
         if limit < 1:
             raise ScopeError(f"a ledger must hold at least one observation, not {limit}", "Ledger(limit=100_000)")
         self.limit = limit
-        self.dropped = 0
+        self._dropped = 0
         self.trouble = ""
+        self._coming: deque[Observation | Unread] = deque()
         self._kept: deque[Observation] = deque()
+        self._reading = threading.RLock()  # whoever holds it moves what comes to what is kept, in order
         self._grown = threading.Condition()
 
-    def append(self, observation: Observation) -> None:
-        """Add one observation and wake whoever waits for it."""
+    def append(self, said: Observation | Unread) -> None:
+        """Add what was said and wake whoever waits for it."""
         with self._grown:
-            self._kept.append(observation)
-            if len(self._kept) > self.limit:
-                self._kept.popleft()
-                self.dropped += 1
+            self._coming.append(said)
             self._grown.notify_all()
+        if len(self._coming) > UNREAD and self._reading.acquire(blocking=False):
+            try:
+                self._read(len(self._coming) - UNREAD)
+            finally:
+                self._reading.release()
 
     def __len__(self) -> int:
+        self._read_all()
         return len(self._kept)
 
     def __iter__(self) -> Iterator[Observation]:
+        self._read_all()
         with self._grown:
             return iter(list(self._kept))
 
     @property
+    def dropped(self) -> int:
+        """How many are not kept any more."""
+        self._read_all()
+        return self._dropped
+
+    @property
     def position(self) -> int:
         """How many have ever arrived: where the next one will stand."""
+        self._read_all()
         with self._grown:
             return self._position()
 
     @property
     def shown(self) -> str:
         """Say how much of what arrived is kept, for example "showing 100 of 250"; empty when it is all of it."""
+        self._read_all()
         with self._grown:
-            return f"showing {len(self._kept)} of {self._position()}" if self.dropped else ""
+            return f"showing {len(self._kept)} of {self._position()}" if self._dropped else ""
 
     def since(self, position: int) -> tuple[list[Observation], int]:
         """Return what arrived from a position on, as far as it is kept, and the position to ask from next."""
+        self._read_all()
         with self._grown:
             end = self._position()
             wanted = min(max(end - position, 0), len(self._kept))
@@ -73,8 +91,15 @@ class Ledger:
 
     def wait(self, position: int, timeout: float) -> bool:
         """Wait until something has arrived at this position; tell whether it did within so many seconds."""
-        with self._grown:
-            return self._grown.wait_for(lambda: self._position() > position, timeout)
+        deadline = time.monotonic() + timeout
+        while True:
+            self._read_all()
+            with self._grown:
+                if self._position() > position:
+                    return True
+                left = deadline - time.monotonic()
+                if left <= 0 or not (self._coming or self._grown.wait(left)):
+                    return False
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a file with one line for each observation; a file of that name is replaced in one step.
@@ -83,8 +108,9 @@ class Ledger:
             ScopeError: the file can't be written; one that was there before is as it was.
         """
         target = Path(path)
+        self._read_all()
         with self._grown:
-            kept, dropped = list(self._kept), self.dropped
+            kept, dropped = list(self._kept), self._dropped
         header = {"taskscope": FORMAT, "observations": len(kept), "dropped": dropped, "limit": self.limit}
         temporary = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}")
         try:
@@ -123,11 +149,27 @@ class Ledger:
             raise ScopeError(f"{source} can't be read: {error.strerror or error}", "give the path of a file that `save` wrote") from error
         ledger.trouble = _trouble(header.get("observations"), ledger.position, broken)
         dropped = header.get("dropped")
-        ledger.dropped += dropped if isinstance(dropped, int) else 0
+        ledger._dropped += dropped if isinstance(dropped, int) else 0
         return ledger
 
+    def _read_all(self) -> None:
+        if self._coming:
+            with self._reading:
+                self._read(len(self._coming))
+
+    def _read(self, count: int) -> None:
+        for _ in range(min(count, len(self._coming))):
+            said = self._coming[0]  # it goes when it is kept, so that nobody finds it in neither place
+            found = said.observations() if isinstance(said, Unread) else (said,)
+            with self._grown:
+                self._coming.popleft()
+                self._kept.extend(found)
+                while len(self._kept) > self.limit:
+                    self._kept.popleft()
+                    self._dropped += 1
+
     def _position(self) -> int:
-        return self.dropped + len(self._kept)
+        return self._dropped + len(self._kept)
 
 
 def _header(line: bytes, source: Path) -> dict[str, Any]:

@@ -63,6 +63,7 @@ class Task:
     result: str = ""  # repr of the result or of the exception
     stored: str = ""  # the state that the result backend holds; "" where nothing was seen
     said: Mapping[str, str] = field(default_factory=dict)  # the last state by each witness
+    broker: tuple[tuple[float, str], ...] = ()  # where its message was, and since when, if somebody watched the broker's commands
     extra: Mapping[str, Any] = field(default_factory=dict)  # "names": all of them, where the task was replaced
 
 

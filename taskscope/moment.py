@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from math import floor
 from typing import Any, NamedTuple
 
-from taskscope.states import CALLED_OFF, STATES
+from taskscope.states import CALLED_OFF, ENDS, STATES
 
 
 class Moment(NamedTuple):
@@ -31,6 +31,11 @@ def nest(film: Mapping[str, Any]) -> list[dict[str, Any]]:
 def rank(state: str) -> int:
     """Return how far a state is on the way; a custom one counts as STARTED."""
     return STATES[look(state)].rank
+
+
+def order(state: str) -> int:
+    """Return where a state stands in the table; a custom one beside STARTED."""
+    return _ORDER[look(state)]
 
 
 def look(state: str) -> str:
@@ -65,6 +70,31 @@ def _place(state: str, lane: Mapping[str, Any]) -> tuple[str, int]:
         return "slot", lane["slot"] or 0
     place = 0 if where == 0 else 1 if where == 1 else 2
     return ("queue", "bag", "end")[place], max(0, lane["cells"][place])
+
+
+def was_sent(task: Mapping[str, Any], t: float) -> bool:
+    """Return whether a task's message was on its way by `t`: an id that nobody sent can be on record too."""
+    return any(mark[0] == "PENDING" and mark[1] <= t for lane in task["lanes"] for mark in lane["marks"])
+
+
+def words_of(task: Mapping[str, Any], t: float) -> dict[str, str]:
+    """Return each witness's last word about a task until `t`, by the witness's letter; the broker's is where the message is."""
+    told = [(mark[1], mark[4], mark[0]) for lane in task["lanes"] for mark in lane["marks"] if mark[1] <= t]
+    said = {who: state for _, witnesses, state in sorted(told, key=lambda one: one[0]) for who in witnesses if who != "c"}
+    where = [where for at, where in task["broker"] if at <= t]
+    return said | ({"c": where[-1]} if where else {})
+
+
+def disagreement(task: Mapping[str, Any], t: float) -> bool:
+    """Return whether the events and the result backend contradict each other at `t`; who has not spoken yet contradicts nobody.
+
+    That the backend tells of an end first is usual. When the events should have told of it too, the history marks it as contradicted.
+    """
+    said = words_of(task, t)
+    if not ("e" in said and "r" in said):
+        return False
+    contradicted = any(mark[1] <= t and mark[2] == "c" for lane in task["lanes"] for mark in lane["marks"])
+    return contradicted or (said["e"] in ENDS and said["r"] not in ENDS)
 
 
 def horizon(tasks: Sequence[Mapping[str, Any]], now: float) -> float:
@@ -113,6 +143,7 @@ def plain(value: float) -> str:
     return str(int(value)) if value == int(value) else str(value)
 
 
+_ORDER = {state: place for place, state in enumerate(STATES)}
 _NARROW = frozenset("ijlftr|'.,:;!I()[]/ -\"")
 _BROAD = frozenset("mwMW%@=+<>~")
 

@@ -1,7 +1,7 @@
 """One thing that one witness said: the only currency between the taps, the ledger and the history."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -53,6 +53,25 @@ class Observation:
             if not isinstance(value := getattr(observation, name), kinds):
                 raise ValueError(f"not an observation: {name} is {value!r}")
         return observation
+
+
+class Unread:
+    """What a witness said, as it came over the wire: it is read when somebody asks, and once for all who do.
+
+    Most of the cost of listening is reading, and while a program is busy sending nobody looks.
+    """
+
+    __slots__ = ("_found", "_read")
+
+    def __init__(self, read: Callable[[], list[Observation]]) -> None:
+        self._read = read
+        self._found: list[Observation] | None = None
+
+    def observations(self) -> list[Observation]:
+        """Return what it says."""
+        if self._found is None:
+            self._found = self._read()
+        return self._found
 
 
 _KINDS: Mapping[str, tuple[type, ...]] = {

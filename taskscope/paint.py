@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from taskscope.states import STATES
 
 SANS = "'DejaVu Sans', Verdana, Helvetica, Arial, sans-serif"
+WHITE = "#FFFFFF"
 MONO = "'DejaVu Sans Mono', Menlo, Consolas, monospace"
 
 
@@ -45,12 +46,11 @@ PAINT: dict[str, dict[str, str]] = {
     "text": {"fill": "ink", "font-size": "12"},
     "faint": {"fill": "faint", "font-size": "11"},
     "code": {"fill": "faint", "font-size": "11", "font-family": MONO},
-    "bright": {"fill": "STARTED.on", "font-size": "10"},
+    "bright": {"fill": "busy.on", "font-size": "11"},
     "alarm": {"fill": "FAILURE.edge", "font-size": "12", "font-weight": "bold"},
     "waiting": {"fill": "PENDING", "fill-opacity": ".55"},
     "reserved": {"fill": "RECEIVED", "stroke": "RECEIVED.edge", "stroke-width": "1"},
-    "running": {"fill": "STARTED"},
-    "stripe": {"fill": "none", "stroke": "STARTED.on", "stroke-opacity": ".4", "stroke-width": "2"},
+    "running": {"fill": "busy"},
     "run": {"fill": "none", "stroke": "STARTED", "stroke-width": "2", "stroke-dasharray": "8 5"},
     "hatch": {"fill": "none", "stroke": "RETRY", "stroke-width": "1.6"},
     "backoff": {"fill": "none", "stroke": "RETRY.edge", "stroke-width": "1"},
@@ -77,12 +77,15 @@ def style(kind: str, colours: dict[str, str]) -> dict[str, str]:
 
 
 def colours(theme: str) -> dict[str, str]:
-    """Return every colour of a theme by its role: bg, ink, ..., and for each state its own, its outline's (.edge) and its glyph's (.on)."""
+    """Return every colour of a theme by its role.
+
+    bg, ink, ...; for each state its own, its outline's (.edge) and its glyph's (.on); and those of a bar with words on it (busy, busy.on).
+    """
     roles = {name: getattr(THEMES[theme], name) for name in Theme.__slots__}
     for name, state in STATES.items():
         colour: str = getattr(state, theme)
         roles |= {name: colour, f"{name}.edge": _edge(colour, roles["bg"], roles["ink"]), f"{name}.on": _on(colour)}
-    return roles
+    return roles | {"busy": _deep(roles["STARTED"]), "busy.on": WHITE}
 
 
 def css() -> str:
@@ -127,5 +130,14 @@ def _edge(colour: str, bg: str, ink: str) -> str:
     return ink
 
 
+def _deep(colour: str) -> str:
+    # The shade of a colour that is nearest to it and on which white words can be read: the 4.5:1 that WCAG asks of text.
+    for step in range(101):
+        mixed = "#" + "".join(f"{round(255 * part * (1 - step / 100)):02X}" for part in _rgb(colour))
+        if contrast(mixed, WHITE) >= 4.5:
+            return mixed
+    raise ValueError(f"{colour} is no colour")
+
+
 def _on(colour: str) -> str:
-    return max(("#FFFFFF", "#14161A"), key=lambda ink: contrast(ink, colour))
+    return max((WHITE, "#14161A"), key=lambda ink: contrast(ink, colour))

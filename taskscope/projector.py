@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("taskscope")
 
-BATCH = 0.04  # seconds between two batches
+BATCH = 0.02  # seconds between two batches: an event has 50 ms to become pixels
 KEYFRAME = 1.0  # seconds between two keyframes, at least
 REST = 2.0  # seconds for which a picture goes on after its last task has ended
 LOOK = 0.25  # seconds between two looks at what nobody announces: a gate's counter, the length of a queue
@@ -35,9 +35,11 @@ class _Screen:
         """Send what is new of the tasks that this view shows."""
         now = time.monotonic()
         mine = changed & set(ids) if (ids := self.view.subjects()) is not None else changed
-        if mine or (self.goes_on and now - self.looked_at >= LOOK):
-            self.looked_at = now
-            changes = self.view.take(self.camera, sorted(mine))
+        look = now - self.looked_at >= LOOK  # it costs the broker a round trip or more
+        if mine or (self.goes_on and look):
+            if look:
+                self.looked_at = now
+            changes = self.view.take(self.camera, sorted(mine), look)
             if changes["upserts"] or changes.keys() - {"now", "origin", "of", "upserts"}:
                 self.stage.push(changes)
                 self.is_behind, self.news_at = True, now
@@ -46,12 +48,16 @@ class _Screen:
         if goes_on != self.goes_on or (self.is_behind and now - self.keyframe_at >= KEYFRAME):
             self.stage.keyframe(self.camera.film(live=goes_on))
             self.keyframe_at, self.goes_on, self.is_behind = now, goes_on, False
+            if not goes_on and self.stage.at_rest:
+                self.stage.at_rest()
 
     def stop(self) -> None:
         """Send the picture as it is, with its clock standing still."""
         if self.stage.comm is not None:
             self.view.take(self.camera, self.view.subjects())
             self.stage.keyframe(self.camera.film())
+            if self.stage.at_rest:
+                self.stage.at_rest()
 
 
 class Projector:
@@ -95,4 +101,7 @@ class Projector:
                 except Exception:  # a picture that fails must not take the others along
                     log.exception("a live view could not be fed")
         for screen in self._screens:
-            screen.stop()
+            try:
+                screen.stop()
+            except Exception:
+                log.exception("a live view could not be stopped")

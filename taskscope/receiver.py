@@ -11,14 +11,14 @@ from collections.abc import Callable
 from celery import Celery
 
 from taskscope.errors import ScopeError
-from taskscope.observation import Observation
+from taskscope.observation import Observation, Unread
 from taskscope.taps.commands import CommandsTap
 from taskscope.taps.events import EventsTap, broker_name
 from taskscope.taps.listener import Listener
 from taskscope.taps.publish import PublishTap
 from taskscope.taps.results import ResultsTap, redis_backend
 
-Append = Callable[[Observation], None]
+Append = Callable[[Observation | Unread], None]
 """Where a receiver puts what is observed; it is called from several threads."""
 
 NEXT = "start the broker, or say where it is: export CELERY_BROKER_URL=..., or the app's broker_url"
@@ -103,7 +103,7 @@ class _Taps:
     def is_ours(self) -> bool:
         return self.process == os.getpid()
 
-    def say(self, observation: Observation) -> None:
+    def say(self, observation: Observation | Unread) -> None:
         for append in self.listeners:
             try:
                 append(observation)

@@ -5,8 +5,27 @@ from itertools import pairwise
 from math import floor
 from typing import Any
 
+from taskscope import crowd_scenes
+from taskscope.crowd import counts_at
 from taskscope.film import never_ran
-from taskscope.moment import Moment, axis, duration, extent, fit, horizon, look, moment, nest, plain, rank, running, tick
+from taskscope.moment import (
+    Moment,
+    axis,
+    disagreement,
+    duration,
+    extent,
+    fit,
+    horizon,
+    look,
+    moment,
+    nest,
+    plain,
+    rank,
+    running,
+    tick,
+    was_sent,
+    words_of,
+)
 from taskscope.states import ENDS, STATES
 
 Item = dict[str, Any]
@@ -25,7 +44,8 @@ def scene(film: Mapping[str, Any], view: str, t: float, width: float, by: str = 
         raise ValueError(f"there is no view {view!r}: try one of {', '.join(SCENES)}")
     board = Board(width)
     SCENES[view](board, film, nest(film), t, by)
-    left = f"showing {film['shown']} of {film['of']} tasks" if film["shown"] < film["of"] else ""
+    is_counted = view == "stage" and film.get("crowd")
+    left = f"showing {film['shown']} of {film['of']} tasks" if film["shown"] < film["of"] and not is_counted else ""
     for text in [left, *film["notes"]]:
         if text:
             board.height += 18
@@ -53,7 +73,7 @@ class Board:
 
     def text(self, key: str, kind: str, x: float, y: float, text: str, width: float = 0, anchor: str = "start") -> None:
         """Write a text, cut to a width if there is one."""
-        size = 10 if kind == "bright" else 11 if kind in ("faint", "code") else 12
+        size = 11 if kind in ("faint", "code", "bright") else 12
         broad = 1.12 if kind in ("title", "alarm", "code") else 1
         shown = fit(text, width / broad, size) if width else text
         self.items.append({"tag": "text", "key": key, "cls": kind, "x": _r(x), "y": _r(y), "text": shown, "anchor": anchor})
@@ -86,7 +106,7 @@ def spoken(task: Mapping[str, Any], here: Moment | None, t: float) -> str:
     """Return the name of a token for those who hear it: add(7, 1), attempt 1, STARTED, 0.4 s, slot 1."""
     if here is None:
         return f"{task['label']}, not sent yet"
-    parts = [task["label"], f"attempt {here.lane['attempt'] + 1}", here.state]
+    parts = [task["label"], *([f"attempt {here.lane['attempt'] + 1}"] if was_sent(task, t) else []), here.state]
     if here.place == "slot" and here.state != "RETRY":
         parts.append(running(t - here.since))
     if here.place == "slot":
@@ -132,13 +152,16 @@ class _Cells:
 
 
 def _stage(board: Board, film: Mapping[str, Any], tasks: Sequence[dict[str, Any]], t: float, _by: str) -> None:
+    if film.get("crowd"):
+        crowd_scenes.stage(board, film, t)
+        return
     gap, inner, many = 22, board.width - 2, len(tasks)
     widths = [floor((inner - 3 * gap) * share) for share in (0.21, 0.21, 0.32, 0.26)]
     lefts = [1 + sum(widths[:place]) + gap * place for place in range(4)]
     planned = {node["id"] for graph in film["graphs"] for node in graph["nodes"] if node["kind"] != "unplanned"}
     ghosts = [task["id"] for task in tasks if task["id"] in planned]
     lanes = [lane for task in tasks for lane in task["lanes"]]
-    queues = _first_seen([task["queue"] for task in tasks if task["lanes"]], [""])
+    queues = _first_seen([task["queue"] for task in tasks if _waits(task)], [""])
     hosts = _first_seen(
         [worker["host"] for worker in film["workers"]] + [lane["host"] for lane in lanes if lane["cells"][1] >= 0 or lane["slot"]], [""]
     )
@@ -169,7 +192,8 @@ def _stage(board: Board, film: Mapping[str, Any], tasks: Sequence[dict[str, Any]
         y += 6
     height = max(150, bottom, y + 14, *[area.y + area.height + 16 for (place, _), area in areas.items() if place in ("notebook", "end")])
     narrow = board.width < 640
-    for number, title in enumerate(("notebook", "broker", "", "results") if narrow else ("your notebook", "broker", "", "result backend")):
+    store = "results" if narrow else "result backend" if film["keeps"] else "no result backend"
+    for number, title in enumerate(("notebook" if narrow else "your notebook", "broker", "", store)):
         if title:
             board.rect(f"place {number}", "place", lefts[number], 1, widths[number], height, 8)
             board.text(f"title {number}", "title", lefts[number] + 10, 20, title, widths[number] - 20)
@@ -179,8 +203,8 @@ def _stage(board: Board, film: Mapping[str, Any], tasks: Sequence[dict[str, Any]
     board.height = height + 2
 
     states: list[Moment | None] = [moment(task, t) for task in tasks]
-    drawn = _sections(board, film, areas, slots, hosts, lefts, widths, height, t)
-    busy = _tokens(board, tasks, states, areas, slots, ghosts, widths[2], t)
+    drawn = _sections(board, film, tasks, areas, slots, hosts, lefts, widths, height, t)
+    busy = _tokens(board, film, tasks, states, areas, slots, ghosts, widths[2], t)
     for (place, name), area in areas.items():
         area.overflow(board, f"{place} {name}")
         word = {"queue": "waiting", "bag": "reserved", "end": "ended", "notebook": "not sent yet"}[place]
@@ -190,10 +214,13 @@ def _stage(board: Board, film: Mapping[str, Any], tasks: Sequence[dict[str, Any]
             told = film["queues"].get(name) if place == "queue" and t >= film["now"] else None
             count = f"{told['waiting']} waiting" if told and told["waiting"] < area.here else f"{area.here} {word}"
             board.text(key, "faint", area.x, top, count + (", others gone" if told and told["waiting"] < area.here else ""), area.width)
-    sent = sum(1 for here in states if here)
+    sent = sum(1 for task in tasks if was_sent(task, t))
     board.text("sent", "faint", lefts[0] + 10, 38, f"{sent} sent", widths[0] - 20)
-    if busy and not any(told.get("unacked") for told in film["queues"].values()):
-        board.text("nowhere", "faint", lefts[2] + 10, height - 6, "running: in no broker key", widths[2] - 20)
+    # How many of those that run the broker still has is known of the moment of the look, and not before.
+    kept = [told["kept"] for told in film["queues"].values() if told.get("kept") is not None] if busy and t >= film["now"] else []
+    if kept:
+        text = f"the broker keeps a copy of {sum(kept)}" if any(kept) else "the broker has no copy of what runs"
+        board.text("kept", "faint", lefts[2] + 10, height - 6, text, widths[2] - 20)
     board.height += 22
     board.text("step", "code", 2, board.height - 8, _last_step(film, tasks, t), board.width - 4)
 
@@ -201,6 +228,7 @@ def _stage(board: Board, film: Mapping[str, Any], tasks: Sequence[dict[str, Any]
 def _sections(
     board: Board,
     film: Mapping[str, Any],
+    tasks: Sequence[Mapping[str, Any]],
     areas: Mapping[tuple[str, str], _Cells],
     slots: Mapping[tuple[str, int], tuple[float, float]],
     hosts: Sequence[str],
@@ -213,7 +241,8 @@ def _sections(
     counts = {}
     for (place, name), area in areas.items():
         if place == "queue":
-            board.text(f"queue {name}", "text", area.x, area.y - 20, f'queue "{name}"' if name else "queue", area.width)
+            title = f'queue "{name}"' if name else "queue not known" if any(_waits(task) for task in tasks) else "queue"
+            board.text(f"queue {name}", "text", area.x, area.y - 20, title, area.width)
             told = film["queues"].get(name)
             if told and told.get("unacked") and t >= film["now"]:
                 board.text(f"unacked {name}", "faint", area.x, height - 6, f"{told['unacked']} unacked", area.width)
@@ -235,6 +264,7 @@ def _sections(
 
 def _tokens(
     board: Board,
+    film: Mapping[str, Any],
     tasks: Sequence[dict[str, Any]],
     states: Sequence[Moment | None],
     areas: Mapping[tuple[str, str], _Cells],
@@ -262,8 +292,8 @@ def _tokens(
         elif here.place == "queue":
             areas["queue", task["queue"]].put(board, task, here, here.cell, t)
         elif here.place == "end":
-            if heard and here.state == "SUCCESS" and not task["said"].get("result"):
-                result = " (not kept)"  # the backend spoke of others, and not of this one
+            if not film["keeps"] or (heard and here.state == "SUCCESS" and not task["said"].get("result")):
+                result = " (not kept)"  # there is no backend, or it spoke of others, and not of this one
             else:
                 result = {"SUCCESS": f" = {task['result']}"}.get(here.state, f" {task['result']}") if task["result"] else ""
             areas["end", ""].put(board, task, here, here.cell, t, task["label"] + result)
@@ -285,6 +315,16 @@ def _last_step(film: Mapping[str, Any], tasks: Sequence[dict[str, Any]], t: floa
                 if best[1] < mark[1] <= t:
                     best = (f"{task['label']}: {mark[0]}", mark[1])
     return f"last step: {best[0]}" if best[0] else "nothing has happened yet"
+
+
+def _waits(task: Mapping[str, Any]) -> bool:
+    """Return whether a task has a place among the queues: it was sent to one, or it waited in one whose name nobody told."""
+    for lane in task["lanes"]:
+        for number, mark in enumerate(lane["marks"]):
+            passes_by = mark[2] == "i" and number + 1 < len(lane["marks"]) and lane["marks"][number + 1][1] <= mark[1]
+            if mark[0] == "PENDING" and (task["queue"] or not passes_by):
+                return True
+    return False
 
 
 def _most(cells: Any) -> int:
@@ -347,7 +387,7 @@ def _lane_row(
             _span(board, f"{key} {number}", kind, at(begin), at(t if open_ else finish), middle, (t if open_ else finish) - begin, inside)
     for number, mark in enumerate(lane["marks"]):
         if mark[1] <= t:
-            state, when, evidence, note = mark
+            state, when, evidence, note, _ = mark
             big = rank(state) >= 3
             kind = ("big" if big else "small") + (" inferred" if evidence == "i" else " contradicted" if evidence == "c" else "")
             name = f"{task['label']}, attempt {lane['attempt'] + 1}, {state} after {duration(when)}" + (f", {note}" if note else "")
@@ -376,7 +416,7 @@ def _lane_row(
 
 def _span(board: Board, key: str, kind: str, x0: float, x1: float, middle: float, seconds: float, marks: Sequence[float]) -> None:
     width, text = x1 - x0, duration(seconds)
-    size = extent(text, 10)
+    size = extent(text, 11)
     if kind == "waiting":
         board.rect(f"span {key}", "waiting", x0, middle - 1.5, width, 3)
     elif kind == "reserved":
@@ -474,7 +514,9 @@ def _graph(board: Board, film: Mapping[str, Any], tasks: Sequence[dict[str, Any]
     if not film["graphs"]:
         board.height = 40
         board.text("empty", "faint", PAD, 24, "no canvas was given")
+    counts = counts_at(film["crowd"], t) if film.get("crowd") else {}
     for number, graph in enumerate(film["graphs"]):
+        by_id |= {node["id"]: crowd_scenes.task_of(node, counts) for node in graph["nodes"] if "of" in node}
         _one_graph(board, graph, by_id, t, f"{number} ", board.height)
 
 
@@ -501,7 +543,7 @@ def _one_graph(board: Board, graph: Mapping[str, Any], by_id: Mapping[str, Any],
     for node in graph["nodes"]:
         x, y = place(node)
         task = by_id.get(node["id"])
-        states[node["id"]] = moment(task, t) if task else None
+        states[node["id"]] = (task["here"] if "here" in task else moment(task, t)) if task else None
         if states[node["id"]] or node["kind"] != "unplanned":  # what nobody planned was not there before it was seen
             spots[node["id"]] = (x, x + wide, y)
     taken: dict[str, bool] = {name: bool(here) and here.state == "SUCCESS" for name, here in states.items() if here}
@@ -509,7 +551,7 @@ def _one_graph(board: Board, graph: Mapping[str, Any], by_id: Mapping[str, Any],
         box = graph["boxes"][gate["box"]]
         x, y = PAD + gap / 2 + gate["x"] * column - gap * 0.4, top + PAD + gate["y"] * pitch
         counted = [count for when, count in gate["counts"] if when <= t]
-        done = counted[-1] if counted else sum(1 for member in gate["members"] if taken.get(member))
+        done = counted[-1] if counted else sum(by_id.get(member, {}).get("done", bool(taken.get(member))) for member in gate["members"])
         half = max(15, min(60, (box["y1"] - box["y0"]) * pitch / 2 - 6))
         # One that fails is counted too, and the gate stays shut.
         shut = any((here := states.get(member)) and here.state in ("FAILURE", "REVOKED") for member in gate["members"])
@@ -569,7 +611,7 @@ def _node(
     x, y = spot[0], spot[2]
     kind = ("ghost" if here is None else "inferred" if here.evidence == "i" else "") + (" double" if node["kind"] == "unplanned" else "")
     state = here.state if here else "PENDING"
-    name = f"{task['label']}, never ran" if lost else spoken(task, here, t)
+    name = f"{task['label']}, {task.get('told') or 'never ran'}" if lost or "told" in task else spoken(task, here, t)
     more = {"uuid": node["id"], "attempt": here.lane["attempt"] if here else 0, "name": name}
     key = f"{prefix}token {node['id']}"
     if "small" in node:
@@ -589,15 +631,15 @@ def _node(
         board.rect(f"{prefix}outer {node['id']}", paint, x - 3, y - 15, wide + 6, 30, 15)
     board.rect(f"{prefix}node {node['id']}", paint, x, y - 12, wide, 24, 12)
     text = label = node["label"] or node["name"]
-    if lost:
-        board.text(f"{prefix}lost {node['id']}", "faint", x + 26, y + 23, "never ran")
+    if lost or "told" in task:
+        board.text(f"{prefix}lost {node['id']}", "faint", x + 26, y + 23, task.get("told", "never ran"), wide if "told" in task else 0)
     if here and here.state == "SUCCESS" and task["result"]:
         text = f"{label} = {task['result']}"
     room = wide - 28
     if extent(text, 12) > room:  # without its result, then without its arguments
         name = label.split("(")[0]
         text = next((one for one in (label, f"{name}(…)", name) if extent(one, 12) <= room), "")
-        if not text and not lost:
+        if not text and not lost and "told" not in task:
             line = y + (26 if node["kind"] == "unplanned" else 23)
             board.text(f"{prefix}below {node['id']}", "faint", x + wide / 2, line, fit(name, wide + 14, 11), 0, "middle")
     board.disc(key, x + 12, y, 8, state, kind.strip(), label=text, **more)
@@ -631,7 +673,7 @@ def steps_of(task: Mapping[str, Any], t: float) -> list[tuple[str, str]]:
     """Return a task's states in order with their evidence, as its sentence tells them."""
     steps: list[tuple[str, str]] = []
     for lane in task["lanes"]:
-        for state, when, evidence, _ in lane["marks"]:
+        for state, when, evidence, *_ in lane["marks"]:
             if when <= t and not (steps and (steps[-1][0] == state or (steps[-1][0] == "RETRY" and state == "PENDING"))):
                 steps.append((state, evidence))
     return steps
@@ -738,33 +780,34 @@ def _way(
 
 # ---------------------------------------------------------------------------------------------------- witnesses and xray
 
-_WITNESSES = (("event", "events"), ("result", "result backend"), ("command", "broker"), ("publish", "your notebook"))
 
-
-def disagreement(said: Mapping[str, str]) -> bool:
-    """Return whether the witnesses tell different ends of a task; one who was never asked disagrees with nobody."""
-    ends = {state for name, state in said.items() if name in ("event", "result") and state}
-    return len(ends) > 1
-
-
-def _witnesses(board: Board, _film: Mapping[str, Any], tasks: Sequence[dict[str, Any]], _t: float, _by: str) -> None:
+def _witnesses(board: Board, _film: Mapping[str, Any], tasks: Sequence[dict[str, Any]], t: float, _by: str) -> None:
     rows: list[list[Any]] = []
+    is_watched = any(task["broker"] for task in tasks)
     for task in tasks:
+        said = words_of(task, t)
         cells: list[Any] = [task["label"]]
-        for witness, _ in _WITNESSES:
-            state = task["said"].get(witness, "")
+        for witness in "er":
+            state = said.get(witness, "")
             cells.append({"state": state, "uuid": task["id"], "key": f"{task['id']} {witness}"} if state else "–")
-        cells.append({"alarm": "≠ disagree"} if disagreement(task["said"]) else "")
+        # These two know of messages, not of states.
+        cells.append(said.get("c", "–") if is_watched else "not asked")
+        cells.append("sent it" if "p" in said else "–")
+        cells.append({"alarm": "≠ disagree"} if disagreement(task, t) else "" if said else "no word of it")
         rows.append(cells)
     narrow = board.width < 640
-    titles = ["events", "results", "broker", "notebook"] if narrow else [title for _, title in _WITNESSES]
-    shares = (0.15, 0.18, 0.18, 0.16, 0.17, 0.16) if narrow else (0.2, 0.16, 0.16, 0.16, 0.16, 0.16)
+    titles = ["events", "results", "broker", "notebook"] if narrow else ["events", "result backend", "broker", "your notebook"]
+    shares = (0.17, 0.2, 0.2, 0.13, 0.13, 0.17) if narrow else (0.22, 0.18, 0.18, 0.12, 0.14, 0.16)
     _table(board, ["task", *titles, ""], shares, rows, "nothing has happened yet")
 
 
 def _xray(board: Board, film: Mapping[str, Any], _tasks: Sequence[dict[str, Any]], _t: float, _by: str) -> None:
     xray = film["xray"] or {"columns": ["key", "type", "holds", "time to live"], "shares": [0.34, 0.1, 0.42, 0.14], "rows": []}
-    _table(board, xray["columns"], xray["shares"], xray["rows"], "no X-ray was taken")
+    # The last column, of times, is never cut: what it needs more than its share is taken from the one before.
+    *shares, before, last = xray["shares"]
+    texts = [xray["columns"][-1], *(row[-1] for row in xray["rows"])]
+    needed = max(last, (max(extent(text, 11) for text in texts) + 9) / (board.width - 2 * PAD))
+    _table(board, xray["columns"], [*shares, before + last - needed, needed], xray["rows"], "no X-ray was taken")
 
 
 def _table(board: Board, titles: Sequence[str], shares: Sequence[float], rows: Sequence[Sequence[Any]], empty: str) -> None:

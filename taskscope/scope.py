@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from celery import Celery
+from celery.backends.base import DisabledBackend
 from celery.canvas import Signature
 from celery.result import ResultBase, ResultSet
 
@@ -18,12 +19,13 @@ from taskscope.ledger import Ledger
 from taskscope.model import Task
 from taskscope.projector import Projector
 from taskscope.receiver import Receiver
-from taskscope.stage import Stage
 from taskscope.states import ENDS
-from taskscope.view import Plan, View
-from taskscope.words import sentence
+from taskscope.view import Plan, Recording, View
+from taskscope.words import sentence, was_sent
 
 QUIET = 0.15  # seconds without news, after which a picture may be taken
+LATE = 1.0  # seconds after which a worker that told of nothing is believed to be silent
+MOST = 100_000  # tasks that are remembered
 PATIENCE = 2.0  # seconds that a picture waits for the witnesses to agree
 
 
@@ -42,8 +44,11 @@ class Scope:
         self.app = app
         self._lock = threading.RLock()
         self._read = 0
-        self._history = History()
+        self._unread = 0  # observations that were dropped before anybody looked
+        self._history = History(limit=MOST)
         self._changed: dict[str, None] = {}
+        self._silent: dict[str, float] = {}  # tasks of whose end no worker has told, and since when we know of it
+        self.keeps_results = not isinstance(_backend(app), DisabledBackend)
         self.ledger = Ledger()
         self.projector = Projector(self)
         self._receiver = Receiver(app, self.ledger.append, commands).start()
@@ -88,10 +93,24 @@ class Scope:
 
     @property
     def notes(self) -> list[str]:
-        """What a reader of the pictures has to know: times in which something may have been missed."""
+        """What a reader of the pictures has to know: who can't be heard, and times in which something may have been missed."""
         with self._lock:
             self._fold()
-            return list(dict.fromkeys(f"something may have been missed: {gap.why}" for gap in self._history.gaps))
+            said = [line for line in self.status if ": not available: " in line and not line.startswith("commands")]
+            due = time.monotonic() - LATE
+            if silent := sum(since < due for since in self._silent.values()):
+                which = "a task" if silent == 1 else f"{silent} tasks"
+                said.append(f"only the result backend told of the end of {which}: the events of that worker are off (start it with -E)")
+            elif self._history.seen and not self._history.workers:
+                said.append("no worker was heard: none runs, or it sends no events (start it with -E)")
+            said += [f"something may have been missed: {gap.why}" for gap in self._history.gaps]
+            if self._unread:
+                said.append(
+                    f"showing {self._read - self._unread} of {self._read} observations: the oldest were dropped before anybody looked"
+                )
+            if self._history.shown < self._history.seen:
+                said.append(f"showing {self._history.shown} of {self._history.seen} tasks: the earliest are forgotten")
+            return list(dict.fromkeys(said))
 
     def tasks(self, ids: Iterable[str] | None = None) -> list[Task]:
         """Return the tasks that were seen, or those with these ids."""
@@ -120,9 +139,10 @@ class Scope:
             return workers(self._history.workers, time.time(), self._slots)
 
     def queues(self) -> dict[str, dict[str, int]]:
-        """Return how much waits in each queue, by a look into the broker; nothing where that is not possible."""
+        """Return how much each queue holds, by a look into the broker; nothing where that is not possible."""
+        running = [task.id for task in self.tasks() if _runs(task)]  # before the look: who begins later may have been in it as taken
         try:
-            return queues(xray.xray(self.app).to_json())
+            return queues(xray.xray(self.app).to_json(), running)
         except ScopeError:
             return {}
 
@@ -155,8 +175,8 @@ class Scope:
         self.ledger.save(path)
 
     @classmethod
-    def replay(cls, path: str | os.PathLike[str], view: str = "stage") -> Stage:
-        """Play a file that `save` wrote, as a widget; no broker is needed.
+    def replay(cls, path: str | os.PathLike[str], view: str = "stage") -> Recording:
+        """Play a file that `save` wrote; no broker is needed.
 
         Raises:
             ScopeError: it is not such a file.
@@ -166,7 +186,7 @@ class Scope:
         history.extend(ledger)
         notes = [note for note in (ledger.shown, ledger.trouble) if note]
         shot = film(history.tasks(), workers=workers(history.workers, history.heard_until), notes=notes)
-        return Stage({**shot, "replay": True}, view)
+        return Recording(shot, view)
 
     def close(self) -> None:
         """Stop listening; what was seen stays."""
@@ -180,9 +200,16 @@ class Scope:
             return Task(id=name)
 
     def _fold(self) -> None:
-        news, self._read = self.ledger.since(self._read)
+        news, end = self.ledger.since(self._read)
+        self._unread += end - self._read - len(news)
+        self._read = end
         self._history.extend(news)
-        self._changed.update(dict.fromkeys(self._history.changed()))
+        for name in self._history.changed():
+            self._changed[name] = None
+            if not _is_told_by_result_alone(self._task(name)):
+                self._silent.pop(name, None)
+            else:
+                self._silent.setdefault(name, time.monotonic())
 
 
 def _ids(results: Sequence[ResultBase]) -> list[str] | None:
@@ -209,10 +236,29 @@ def _pools(app: Celery, count: int) -> dict[str, int]:
     return {host: stats.get("pool", {}).get("max-concurrency", 0) for answer in answers or [] for host, stats in answer.items()}
 
 
+def _backend(app: Celery) -> Any:
+    try:
+        return app.backend
+    except Exception:  # somebody else's; the tap of the results says what is wrong with it
+        return None
+
+
+def _is_told_by_result_alone(task: Task) -> bool:
+    """Tell whether a task was sent and has ended, and no worker has said a word of it."""
+    words = (mark for lane in task.lanes for mark in lane.marks if mark.state != "PENDING")
+    return was_sent(task) and task.said.get("result") in ENDS and not any("event" in mark.sources for mark in words)
+
+
+def _runs(task: Task) -> bool:
+    return any(span.kind == "running" and span.end is None for lane in task.lanes for span in lane.spans)
+
+
 def _at_rest(task: Task) -> bool:
     """Tell whether no witness has to catch up: what has ended for the backend has ended for the events, and the other way round."""
-    ended = {who: state in ENDS for who, state in task.said.items() if who in ("event", "result")}
-    return len(set(ended.values())) < 2
+    event, result = task.said.get("event"), task.said.get("result")
+    # The worker that holds a task for later tells that it was revoked when its time has come.
+    waits_for_nobody = event is None or result is None or (event in ("PENDING", "RECEIVED") and result == "REVOKED")
+    return waits_for_nobody or (event in ENDS) == (result in ENDS)
 
 
 def _runs_again(task: Task) -> bool:

@@ -1,7 +1,7 @@
 """Stills: the six views as SVG, PNG and sentences, for notebooks that are read without a kernel."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from importlib.util import find_spec
 from itertools import pairwise
@@ -12,10 +12,12 @@ from xml.sax.saxutils import escape, quoteattr
 import resvg_py
 
 from taskscope import paint
+from taskscope.crowd import counts_at, ends_of, peaks
+from taskscope.crowd_scenes import task_of
 from taskscope.film import never_ran
-from taskscope.moment import horizon, look, moment, nest, rank
+from taskscope.moment import disagreement, horizon, look, moment, nest, rank, words_of
 from taskscope.paint import SANS
-from taskscope.scenes import PAD, Item, Scene, disagreement, scene
+from taskscope.scenes import PAD, Item, Scene, scene
 from taskscope.states import STATES
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ VIEWS = {
     "witnesses": "Who says what about each task",
 }
 _UNKNOWN_TO_XML = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+_BEYOND = re.compile("[\u0590-\u1fff\u2e80-\U0010ffff]")  # what DejaVu lacks, or what is written in another direction
+FINENESS = 1.5  # pixels of a PNG to one of its SVG
 ROWS = 40  # of a still; the live view scrolls
 
 
@@ -42,6 +46,12 @@ class Still:
 
     def __repr__(self) -> str:
         return self._text
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Still) and (self._svg, self._text) == (other._svg, other._text)
+
+    def __hash__(self) -> int:
+        return hash(self._svg)
 
     def _repr_mimebundle_(self, **_wanted: object) -> tuple[dict[str, Any], dict[str, Any]]:
         data = {"image/png": png(self._svg), "image/svg+xml": self._svg, "text/plain": self._text}
@@ -75,13 +85,15 @@ def svg(film: Mapping[str, Any], view: str, theme: str = "light", width: int = 7
 
 
 def png(picture: str) -> bytes:
-    """Return an SVG as PNG, half as fine again as its size says: sharp enough for fine screens, small enough for a repository."""
+    """Return a picture of `svg` as PNG, half as fine again as its size says: for fine screens, and small enough for a repository."""
     fonts = _fonts()
-    # matplotlib's fonts look the same on every machine; those of the system are for the letters that they lack.
-    alone = bool(fonts) and all(ord(letter) < 0x2E80 for letter in picture)
-    return bytes(
-        resvg_py.svg_to_bytes(svg_string=picture, zoom=1.5, font_files=fonts, skip_system_fonts=alone, sans_serif_family="DejaVu Sans")
-    )
+    # matplotlib's fonts look the same on every machine; those of the system, and resvg, are for the letters that they lack.
+    if fonts and not _BEYOND.search(picture):
+        from taskscope import raster  # Pillow comes with matplotlib
+
+        return raster.png(picture, fonts, FINENESS)
+    files = [str(path) for path in fonts.values()]
+    return bytes(resvg_py.svg_to_bytes(svg_string=picture, zoom=FINENESS, font_files=files, sans_serif_family="DejaVu Sans"))
 
 
 def text(film: Mapping[str, Any], view: str) -> str:
@@ -92,9 +104,11 @@ def text(film: Mapping[str, Any], view: str) -> str:
             return str(words)
         return "\n".join(" · ".join(cell for cell in row if isinstance(cell, str) and cell) for row in rows) or "no X-ray was taken"
     if view == "witnesses":
-        lines = [_testimony(task) for task in film["tasks"]]
+        lines = [_testimony(task, film["now"]) for task in nest(film)]
     elif view == "graph" and film["graphs"]:
         lines = _graph_sentences(film)
+    elif view == "stage" and film.get("crowd"):
+        return "\n".join([ends_of(film["crowd"]), *film["notes"]])
     else:
         lines = [task["sentence"] for task in film["tasks"] if task["state"]]
     if film["shown"] < film["of"]:
@@ -121,7 +135,7 @@ def to_figure(film: Mapping[str, Any], theme: str = "light") -> "Figure":
                 axes.barh(
                     row, (end if finish is None else finish) - begin, left=begin, height=high, color=fill, edgecolor=edge, hatch=hatch
                 )
-        for state, at, evidence, _ in lane["marks"]:
+        for state, at, evidence, *_ in lane["marks"]:
             drawn = look(state)
             face = colours["bg"] if evidence == "i" or state == "PENDING" else colours[drawn]
             axes.plot(at, row, "o", ms=9 if rank(state) >= 3 else 5, mfc=face, mec=colours[f"{drawn}.edge"], zorder=3)
@@ -153,38 +167,46 @@ def _shortened(film: Mapping[str, Any], view: str) -> Mapping[str, Any]:
 
 def _moments(film: Mapping[str, Any]) -> list[float]:
     """Return up to three times worth a frame: most waiting, most running, and the end."""
+    if film.get("crowd"):
+        best = peaks(film["crowd"])
+        return _apart({-best[place][1] for place in best if best[place][0]}, film["now"])
     tasks = nest(film)
     times = sorted({mark[1] for lane in film["lanes"] for mark in lane["marks"] if mark[1] <= film["now"]})
     times = times[:: max(1, len(times) // 60)]  # enough to find the peaks, cheap for a long film
-    best: dict[str, tuple[int, float]] = {}
+    best = {}
     for t in times:
         places = [here.place for task in tasks if (here := moment(task, t))]
         for place in ("queue", "slot"):
             best[place] = max(best.get(place, (0, 0.0)), (places.count(place), -t))
-    found = sorted({-best[place][1] for place in best if best[place][0]})
-    gap = 0.02 * film["now"]
-    return [t for t, later in pairwise([*found, film["now"]]) if later - t > gap] + [film["now"]]
+    return _apart({-best[place][1] for place in best if best[place][0]}, film["now"])
 
 
-def _testimony(task: Mapping[str, Any]) -> str:
-    said = [
-        f"{who} {task['said'][key]}"
-        for key, who in (("event", "events"), ("result", "result backend"), ("command", "broker"))
-        if key in task["said"]
-    ]
-    verdict = " – they disagree" if disagreement(task["said"]) else ""
-    return f"{task['label']}: {' · '.join(said) or 'nobody says anything'}{verdict}"
+def _apart(times: Collection[float], now: float) -> list[float]:
+    return [t for t, later in pairwise([*sorted(times), now]) if later - t > 0.02 * now] + [now]
+
+
+def _testimony(task: Mapping[str, Any], t: float) -> str:
+    said = words_of(task, t)
+    words = [f"{who} {said[key]}" for key, who in (("e", "events"), ("r", "result backend"), ("c", "broker:")) if key in said]
+    if not words:
+        words = ["sent from here, and nobody else has said anything" if "p" in said else "no witness has said anything"]
+    return f"{task['label']}: {' · '.join(words)}{' – they disagree' if disagreement(task, t) else ''}"
 
 
 def _graph_sentences(film: Mapping[str, Any]) -> list[str]:
     tasks, lines = {task["id"]: task for task in film["tasks"]}, []
     states = {name: task["state"] for name, task in tasks.items()}
+    counts = counts_at(film["crowd"], film["now"]) if film.get("crowd") else {}
     for graph in film["graphs"]:
+        many = {node["id"]: task_of(node, counts) for node in graph["nodes"] if "of" in node}
+        states |= {name: one["here"].state if one["here"] else "" for name, one in many.items()}
         lost = never_ran(graph, states)
         for node in graph["nodes"]:
             task = tasks.get(node["id"])
             label = node["label"] or node["name"]
-            if node["id"] in lost:
+            if node["id"] in many:
+                lines.append(f"{label}: {many[node['id']]['told']}")
+            elif node["id"] in lost:
                 lines.append(f"{label}: never ran")
             elif task and task["state"]:
                 lines.append(task["sentence"] + (" (unplanned)" if node["kind"] == "unplanned" else ""))
@@ -257,14 +279,13 @@ def _words(text: str) -> str:
 
 
 @cache
-def _fonts() -> list[str]:
+def _fonts() -> dict[str, Path]:
     found = find_spec("matplotlib")
     if found is None or found.origin is None:
-        return []
+        return {}
     folder = Path(found.origin).parent / "mpl-data" / "fonts" / "ttf"
-    return [
-        str(folder / f"{name}.ttf") for name in ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSansMono") if (folder / f"{name}.ttf").exists()
-    ]
+    files = {"regular": folder / "DejaVuSans.ttf", "bold": folder / "DejaVuSans-Bold.ttf", "mono": folder / "DejaVuSansMono.ttf"}
+    return files if all(path.exists() for path in files.values()) else {}
 
 
 def _number(picture: str, name: str) -> float:

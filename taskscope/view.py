@@ -2,16 +2,20 @@
 
 import contextlib
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from celery.result import ResultBase
 
+from taskscope import contents
 from taskscope.canvas import Plan as Planned
+from taskscope.contents import MARK
 from taskscope.errors import ScopeError
 from taskscope.film import Camera, Film
 from taskscope.gate import gate
 from taskscope.live import is_live
+from taskscope.stage import Stage
 from taskscope.stills import Still, text, to_figure
 
 if TYPE_CHECKING:
@@ -20,7 +24,77 @@ if TYPE_CHECKING:
     from taskscope.scope import Scope
 
 
-class View:
+class Picture(ABC):
+    """A film in one view: a widget where somebody looks at a notebook, a still where it is stored, sentences everywhere."""
+
+    def __init__(self, view: str, by: str = "attempt") -> None:
+        self.view = view
+        self.by = by
+
+    @abstractmethod
+    def shot(self) -> Film:
+        """Return all that is to be seen at this moment, as plain JSON."""
+
+    def film(self) -> Film:
+        """Return all that is to be seen, once there is nothing more to wait for."""
+        return self.shot()
+
+    @abstractmethod
+    def widget(self) -> Stage:
+        """Return it as a widget."""
+
+    def still(self, theme: str = "light", width: int = 700) -> Still:
+        """Return the view as it is now."""
+        return Still(self.film(), self.view, theme, width, self.by)
+
+    def figure(self) -> "Figure":
+        """Return the lanes as a matplotlib figure, for papers and slides."""
+        return to_figure(self.film())
+
+    def __repr__(self) -> str:
+        return text(self.film(), self.view)
+
+    def _repr_mimebundle_(self, **_: Any) -> Any:
+        return self.still()._repr_mimebundle_()
+
+    def _ipython_display_(self) -> None:
+        """Show the widget where somebody looks, with the still beside it for those who look when the kernel is gone."""
+        if not is_live():
+            raise NotImplementedError  # then IPython asks for the still alone
+        from IPython.display import display
+
+        widget, still = self.widget(), self.still()
+        data, metadata = with_still(widget, still)
+        handle = display(data, metadata=metadata, raw=True, display_id=True)
+
+        def renew() -> None:  # in the projector's thread, which has others to feed: it waits for nobody
+            nonlocal still
+            now = Still(self.shot(), self.view, by=self.by)
+            if now != still:
+                still = now
+                data, metadata = with_still(widget, still)
+                handle.update(data, metadata=metadata, raw=True)
+
+        widget.at_rest = renew
+
+
+class Recording(Picture):
+    """A recorded run, which plays without a broker."""
+
+    def __init__(self, film: Film, view: str) -> None:
+        super().__init__(view)
+        self._film = film
+
+    def shot(self) -> Film:
+        """Return the whole run."""
+        return self._film
+
+    def widget(self) -> Stage:
+        """Return a widget that plays it from its beginning."""
+        return Stage({**self._film, "replay": True}, self.view, self.by)
+
+
+class View(Picture):
     """One view of a scope, of all its tasks or of some."""
 
     def __init__(
@@ -32,10 +106,9 @@ class View:
         plan: Planned | None = None,
         xray: Mapping[str, Any] | None = None,
     ) -> None:
+        super().__init__(view, by)
         self.scope = scope
-        self.view = view
         self.ids = ids
-        self.by = by
         self.plan = plan
         self.xray = xray
 
@@ -51,46 +124,39 @@ class View:
         return self.scope.family(self.ids) if self.plan and self.ids is not None else self.ids
 
     def film(self) -> Film:
-        """Return all that was seen as plain JSON, once the witnesses agree."""
+        """Return all that was seen, once the witnesses agree."""
         self.scope.settle(self.subjects())
+        return self.shot()
+
+    def shot(self) -> Film:
+        """Return all that was seen so far."""
         camera = self.camera()
         self.take(camera, self.subjects())
         return camera.film()
 
-    def take(self, camera: Camera, ids: Sequence[str] | None) -> dict[str, Any]:
-        """Let a camera take tasks in, those with these ids; return what that changed."""
+    def take(self, camera: Camera, ids: Sequence[str] | None, look: bool = True) -> dict[str, Any]:
+        """Let a camera take tasks in, those with these ids, and look at what nobody announces; return what that changed."""
         tasks = self.scope.tasks(ids)
-        unknown = 0 if self.plan or self.ids is None else sum(not task.lanes for task in self.scope.tasks(self.ids))
+        has_rows = self.plan or self.view == "witnesses"  # for those of whom nobody has said anything, too
+        unknown = 0 if has_rows or self.ids is None else sum(not task.lanes for task in self.scope.tasks(self.ids))
         notes = [*self.scope.notes, *([f"{unknown} more: no witness has said anything"] if unknown else [])]
         if self.plan:
             notes += self.plan.notes
-            self._count(camera)
+            if look:
+                self._count(camera)
         return camera.take(
-            [task for task in tasks if task.lanes],
+            [task for task in tasks if task.lanes or (self.view == "witnesses" and self.ids is not None)],
             now=time.time(),
             workers=self.scope.workers(),
             notes=notes,
             xray=self.xray,
-            queues=self.scope.queues() if self.view == "stage" else None,
+            keeps=self.scope.keeps_results,
+            queues=self.scope.queues() if look and self.view == "stage" else None,
         )
 
-    def still(self, theme: str = "light", width: int = 700) -> Still:
-        """Return the view as it is now."""
-        return Still(self.film(), self.view, theme, width, self.by)
-
-    def figure(self) -> "Figure":
-        """Return the lanes as a matplotlib figure, for papers and slides."""
-        return to_figure(self.film())
-
-    def __repr__(self) -> str:
-        return text(self.film(), self.view)
-
-    def _repr_mimebundle_(self, **_: Any) -> Any:
-        if not is_live():
-            return self.still()._repr_mimebundle_()
-        found = self.scope.projector.show(self)._repr_mimebundle_()
-        data, metadata = found if isinstance(found, tuple) else (found, {})
-        return {**(data or {}), "text/plain": repr(self)}, metadata
+    def widget(self) -> Stage:
+        """Return a widget to which is sent what happens from now on."""
+        return self.scope.projector.show(self)
 
     def _count(self, camera: Camera) -> None:
         assert self.plan
@@ -116,3 +182,12 @@ class Plan(View):
     def delay(self, *args: Any, **kwargs: Any) -> ResultBase:
         """Send it; arguments as for the signature's own `delay`."""
         return self.signature.delay(*args, **kwargs)
+
+
+def with_still(widget: Stage, still: Still) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a notebook's output that is a widget for those who can show it, and else the still; it names the process that feeds it."""
+    found = widget._repr_mimebundle_()
+    live = found[0] if isinstance(found, tuple) else found
+    data, metadata = still._repr_mimebundle_()
+    kept = {kind: content for kind, content in data.items() if kind != "image/svg+xml"}
+    return {**(live or {}), **kept}, {**metadata, MARK: contents.this_process()}

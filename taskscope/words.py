@@ -12,11 +12,16 @@ _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 def label(task: Task) -> str:
     """Return the call as one would write it, such as `add(2, 3)`; what is not known is `…`."""
     if not task.name:
-        return "a task"
+        return "a task" if task.args or was_sent(task) else "an unknown id"
     arguments = [part for part in (_positional(task.args), *_keywords(task.kwargs)) if part]
     if not task.args and not task.kwargs:
         arguments = ["…"]
     return f"{task.name.rsplit('.', 1)[-1]}({', '.join(arguments)})"
+
+
+def was_sent(task: Task) -> bool:
+    """Tell whether a witness has said that there was a message: a result can be on record for an id that nobody ever sent."""
+    return any(mark.state == "PENDING" for lane in task.lanes for mark in lane.marks)
 
 
 def transitions(task: Task) -> list[tuple[Lane, Mark]]:
@@ -37,8 +42,9 @@ def sentence(task: Task) -> str:
             word = f"({state})" if evidence == "inferred" else state
             steps.append(word if (count := len(list(same))) == 1 else f"{word} ×{count}")
     if not steps:
-        steps = [f"({task.state})"]
-    return f"{label(task)}: {' → '.join(steps)}{_outcome(task)}"
+        return f"{label(task)}: no witness has said anything"
+    only = "" if task.name or was_sent(task) else " (on record, and nobody has heard that it was sent)"
+    return f"{label(task)}: {' → '.join(steps)}{_outcome(task)}{only}"
 
 
 def _outcome(task: Task) -> str:

@@ -39,11 +39,11 @@ os.environ.update(
 
 
 class _ByFile(LoadFileScheduling):
-    """A file's tests run in a row on one worker; only the exercises, which would take longer than all the rest, go by lesson."""
+    """A file's tests run in a row on one worker; only what would take longer than all the rest goes by lesson."""
 
     def _split_scope(self, nodeid: str) -> str:
-        lesson = re.search(r"exercises.*\[(\d\d)\.\d", nodeid)
-        return f"exercises {lesson[1]}" if lesson else str(super()._split_scope(nodeid))
+        lesson = re.search(r"(exercises|disorder).*\[(\d\d)", nodeid)
+        return f"{lesson[1]} {lesson[2]}" if lesson else str(super()._split_scope(nodeid))
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByFile:

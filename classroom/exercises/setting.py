@@ -54,10 +54,8 @@ def calls(message: evidence.Message, task: Task, *arguments: Any) -> bool:
 
 
 def discard(message: evidence.Message) -> None:
-    """Take a message out of its queue: nobody would ever do it, or the worker would hold it for hours."""
-    client, _ = evidence.broker(the_app())
-    with client:
-        client.lrem(message.key, 1, message.raw)
+    """Take a message out of its queue."""
+    evidence.discard(the_app(), message)
 
 
 @contextlib.contextmanager

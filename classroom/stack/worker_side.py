@@ -8,6 +8,8 @@ import os
 from typing import Any
 
 from celery.signals import worker_process_init, worker_process_shutdown, worker_ready
+from celery.worker import state as worker_state
+from celery.worker.control import inspect_command
 
 from classroom.stack.lifeline import die_with
 from classroom.stack.task_code import compile_my_tasks, load_my_tasks, my_tasks_file
@@ -38,3 +40,15 @@ def follow_the_worker(**_: Any) -> None:
 def leave_at_once(exitcode: int, **_: Any) -> None:
     """End a pool process that has finished, without the second for which it would sleep first (billiard.pool)."""
     os._exit(exitcode)
+
+
+@inspect_command(name="classroom_look")
+def look(state: Any, **_: Any) -> dict[str, Any]:
+    """Name every task that this worker has, with the process that sent it, and the queues that it reads.
+
+    Celery's own `inspect` tells the same tasks, but not who sent them.
+    """
+    return {
+        "tasks": [[request.id, request.name, request.request_dict.get("origin")] for request in list(worker_state.requests.values())],
+        "queues": [queue.name for queue in state.consumer.task_consumer.queues],
+    }

@@ -3,7 +3,7 @@
 import json
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ _IMPORT = re.compile(r"^import .*\n", re.MULTILINE)
 
 def _module() -> str:
     """Return the widget's JavaScript as one module: its files one after the other, with the table of states in front."""
-    parts = [(_HERE / name).read_text(encoding="utf-8") for name in ("model.mjs", "scenes.mjs", "stage.js")]
+    parts = [(_HERE / name).read_text(encoding="utf-8") for name in ("model.mjs", "crowd.mjs", "scenes.mjs", "stage.js")]
     states = json.dumps(json.loads(TABLE.read_text(encoding="utf-8")), ensure_ascii=False)
     return "\n".join([f"const STATES = {states};", *(_IMPORT.sub("", part) for part in parts)])
 
@@ -42,6 +42,7 @@ class Stage(anywidget.AnyWidget):
 
     def __init__(self, film: Film | None = None, view: str = "stage", by: str = "attempt", whole: bool = True) -> None:
         self._lock = threading.Lock()
+        self.at_rest: Callable[[], None] | None = None  # what is to be done when there is nothing new for a while
         self._seq = 0
         super().__init__(film={**(film or {}), "seq": 0}, view=view, by=by, whole=whole)
 

@@ -5,10 +5,12 @@ import STATES from "../states.json" with { type: "json" };
 export const isKnown = (state) => Object.hasOwn(STATES, state);
 export const lookOf = (state) => (isKnown(state) ? state : ["REJECTED", "CANCELLED"].includes(state) ? "REVOKED" : "STARTED");
 export const rank = (state) => STATES[lookOf(state)].rank;
+const ORDER = Object.keys(STATES);
+export const order = (state) => ORDER.indexOf(lookOf(state));
 export const isEnd = (state) => isKnown(state) && rank(state) === 4;
 
 export function emptyFilm() {
-  return { origin: null, now: 0, live: false, shown: 0, of: 0, tasks: [], notes: [], workers: [], queues: {}, graphs: [], commands: [], xray: null };
+  return { origin: null, now: 0, live: false, shown: 0, of: 0, tasks: [], notes: [], workers: [], queues: {}, graphs: [], commands: [], xray: null, keeps: true, crowd: null };
 }
 
 const laneKey = (lane) => `${lane.attempt} ${lane.delivery}`;
@@ -52,7 +54,7 @@ export class Reel {
     this.seq = batch.seq;
     film.now = Math.max(film.now, batch.now ?? 0);
     film.origin ??= batch.origin;
-    for (const part of ["workers", "queues", "notes", "xray", "graphs", "of"]) if (part in batch) film[part] = batch[part];
+    for (const part of ["workers", "queues", "notes", "xray", "keeps", "graphs", "crowd", "of"]) if (part in batch) film[part] = batch[part];
     if (batch.commands) film.commands.push(...batch.commands);
     for (const change of batch.upserts ?? []) this.upsert(change);
     for (const id of batch.drops ?? []) this.byId.delete(id);
@@ -118,6 +120,25 @@ export function moment(task, t) {
     else if (lead[1][0] === "RETRY") return at(last[0], last[1], "RETRY", lead[1][1], lead[1][2]);
   }
   return at(last[0], last[1]);
+}
+
+/** Whether a task's message was on its way by t: an id that nobody sent can be on record too. */
+export const wasSent = (task, t) => task.lanes.some((lane) => lane.marks.some((mark) => mark[0] === "PENDING" && mark[1] <= t));
+
+/** Each witness's last word about a task until t, by the witness's letter; the broker's is where the message is. */
+export function wordsOf(task, t) {
+  const told = task.lanes.flatMap((lane) => lane.marks.filter((mark) => mark[1] <= t)).sort((one, two) => one[1] - two[1]);
+  const said = {};
+  for (const [state, , , , witnesses] of told) for (const who of witnesses) if (who !== "c") said[who] = state;
+  for (const [at, where] of task.broker) if (at <= t) said.c = where;
+  return said;
+}
+
+/** Whether the events and the result backend contradict each other at t; who has not spoken yet contradicts nobody. */
+export function disagree(task, t) {
+  const { e, r } = wordsOf(task, t);
+  if (!e || !r) return false;
+  return (isEnd(e) && !isEnd(r)) || task.lanes.some((lane) => lane.marks.some((mark) => mark[1] <= t && mark[2] === "c"));
 }
 
 /** The end of the time axis: now while something is open, else a little after the last mark. */

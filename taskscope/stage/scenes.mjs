@@ -1,5 +1,6 @@
 // The six pictures as plain lists of shapes, at one moment and one width: the twin of scenes.py, compared with it by a test.
-import { axis, duration, extent, fit, horizon, isEnd, isKnown, lookOf, moment, rank, runningFor, tick } from "./model.mjs";
+import { countsAt, crowdStage, crowdTask } from "./crowd.mjs";
+import { axis, disagree, duration, extent, fit, horizon, isEnd, isKnown, lookOf, moment, rank, runningFor, tick, wasSent, wordsOf } from "./model.mjs";
 
 const PAD = 12;
 const { floor, min, max, abs, ceil } = Math;
@@ -10,7 +11,7 @@ const most = (cells) => cells.reduce((top, cell) => max(top, cell + 1), 0);
 export function scene(film, view, t, width, by = "attempt") {
   const board = new Board(width);
   SCENES[view](board, film, film.tasks, t, by);
-  const left = film.shown < film.of ? `showing ${film.shown} of ${film.of} tasks` : "";
+  const left = film.shown < film.of && !(view === "stage" && film.crowd) ? `showing ${film.shown} of ${film.of} tasks` : "";
   for (const text of [left, ...film.notes])
     if (text) {
       board.height += 18;
@@ -35,7 +36,7 @@ class Board {
   }
 
   text(key, cls, x, y, text, width = 0, anchor = "start") {
-    const size = cls === "bright" ? 10 : cls === "faint" || cls === "code" ? 11 : 12;
+    const size = ["faint", "code", "bright"].includes(cls) ? 11 : 12;
     const broad = cls === "title" || cls === "alarm" || cls === "code" ? 1.12 : 1;
     this.items.push({ tag: "text", key, cls, x: round(x), y: round(y), text: width ? fit(text, width / broad, size) : text, anchor });
   }
@@ -55,7 +56,7 @@ function token(board, task, here, x, y, r, t, label = 0, text = "") {
 
 export function spoken(task, here, t) {
   if (!here) return `${task.label}, not sent yet`;
-  const parts = [task.label, `attempt ${here.lane.attempt + 1}`, here.state];
+  const parts = [task.label, ...(wasSent(task, t) ? [`attempt ${here.lane.attempt + 1}`] : []), here.state];
   if (here.place === "slot") {
     if (here.state !== "RETRY") parts.push(runningFor(t - here.since));
     parts.push(here.lane.slot ? `slot ${here.lane.slot}` : "slot unknown");
@@ -92,6 +93,10 @@ class Cells {
 }
 
 function stage(board, film, tasks, t) {
+  if (film.crowd) {
+    crowdStage(board, film, t);
+    return;
+  }
   const gap = 22;
   const widths = [0.21, 0.21, 0.32, 0.26].map((share) => floor((board.width - 2 - 3 * gap) * share));
   const lefts = widths.map((_, place) => 1 + widths.slice(0, place).reduce((sum, w) => sum + w, 0) + gap * place);
@@ -100,7 +105,7 @@ function stage(board, film, tasks, t) {
   for (const task of tasks) if (planned.has(task.id)) ghosts.set(task.id, ghosts.size);
   const lanes = tasks.flatMap((task) => task.lanes);
   const orNone = (names) => (names.length ? names : [""]);
-  const queues = orNone(unique(tasks.filter((task) => task.lanes.length).map((task) => task.queue)));
+  const queues = orNone(unique(tasks.filter(waits).map((task) => task.queue)));
   const busy = lanes.filter((lane) => lane.cells[1] >= 0 || lane.slot).map((lane) => lane.host);
   const hosts = orNone(unique([...film.workers.map((worker) => worker.host), ...busy]));
   const cells = (place, top, needed) => new Cells(lefts[place] + 10, top, widths[place] - 20, needed, tasks.length);
@@ -131,7 +136,8 @@ function stage(board, film, tasks, t) {
   const ends = [areas.get("notebook "), areas.get("end ")].map((area) => area.y + area.height + 16);
   const height = max(150, bottom, y + 14, ...ends);
   const narrow = board.width < 640;
-  (narrow ? ["notebook", "broker", "", "results"] : ["your notebook", "broker", "", "result backend"]).forEach((title, place) => {
+  const store = narrow ? "results" : film.keeps ? "result backend" : "no result backend";
+  [narrow ? "notebook" : "your notebook", "broker", "", store].forEach((title, place) => {
     if (title) {
       board.rect(`place ${place}`, "place", lefts[place], 1, widths[place], height, 8);
       board.text(`title ${place}`, "title", lefts[place] + 10, 20, title, widths[place] - 20);
@@ -140,8 +146,8 @@ function stage(board, film, tasks, t) {
   });
   board.height = height + 2;
 
-  const counts = sections(board, film, areas, slots, hosts, lefts, widths, height, t);
-  const running = tokens(board, tasks, areas, slots, ghosts, widths[2], t);
+  const counts = sections(board, film, tasks, areas, slots, hosts, lefts, widths, height, t);
+  const running = tokens(board, film, tasks, areas, slots, ghosts, widths[2], t);
   const words = { queue: "waiting", bag: "reserved", end: "ended", notebook: "not sent yet" };
   for (const [key, area] of areas) {
     if (area.more) board.text(`more ${key}`, "faint", area.x + area.width, area.y + area.height + 11, `+ ${area.more} more`, area.width, "end");
@@ -152,20 +158,26 @@ function stage(board, film, tasks, t) {
       board.text(`count ${key}`, "faint", area.x, top, count, area.width);
     }
   }
-  const sent = tasks.filter((task) => moment(task, t)).length;
+  const sent = tasks.filter((task) => wasSent(task, t)).length;
   board.text("sent", "faint", lefts[0] + 10, 38, `${sent} sent`, widths[0] - 20);
-  if (running && !Object.values(film.queues).some((told) => told.unacked))
-    board.text("nowhere", "faint", lefts[2] + 10, height - 6, "running: in no broker key", widths[2] - 20);
+  // How many of those that run the broker still has is known of the moment of the look, and not before.
+  const kept = running && t >= film.now ? Object.values(film.queues).flatMap((told) => told.kept ?? []) : [];
+  if (kept.length) {
+    const copies = kept.reduce((sum, number) => sum + number, 0);
+    const text = copies ? `the broker keeps a copy of ${copies}` : "the broker has no copy of what runs";
+    board.text("kept", "faint", lefts[2] + 10, height - 6, text, widths[2] - 20);
+  }
   board.height += 22;
   board.text("step", "code", 2, board.height - 8, lastStep(film, tasks, t), board.width - 4);
 }
 
-function sections(board, film, areas, slots, hosts, lefts, widths, height, t) {
+function sections(board, film, tasks, areas, slots, hosts, lefts, widths, height, t) {
   const counts = new Map();
   for (const [key, area] of areas) {
     const { place, name } = area;
     if (place === "queue") {
-      board.text(`queue ${name}`, "text", area.x, area.y - 20, name ? `queue "${name}"` : "queue", area.width);
+      const title = name ? `queue "${name}"` : tasks.some(waits) ? "queue not known" : "queue";
+      board.text(`queue ${name}`, "text", area.x, area.y - 20, title, area.width);
       const told = film.queues[name];
       if (told?.unacked && t >= film.now) board.text(`unacked ${name}`, "faint", area.x, height - 6, `${told.unacked} unacked`, area.width);
     }
@@ -187,7 +199,7 @@ function sections(board, film, areas, slots, hosts, lefts, widths, height, t) {
   return counts;
 }
 
-function tokens(board, tasks, areas, slots, ghosts, width, t) {
+function tokens(board, film, tasks, areas, slots, ghosts, width, t) {
   let running = 0;
   const heard = tasks.some((task) => task.said.result);
   for (const task of tasks) {
@@ -209,7 +221,8 @@ function tokens(board, tasks, areas, slots, ghosts, width, t) {
     } else if (here.place === "queue") areas.get(`queue ${task.queue}`).put(board, task, here, here.cell, t);
     else if (here.place === "end") {
       let result = task.result ? (here.state === "SUCCESS" ? ` = ${task.result}` : ` ${task.result}`) : "";
-      if (heard && here.state === "SUCCESS" && !task.said.result) result = " (not kept)"; // the backend spoke of others, and not of this one
+      // There is no backend, or it spoke of others, and not of this one.
+      if (!film.keeps || (heard && here.state === "SUCCESS" && !task.said.result)) result = " (not kept)";
       areas.get("end ").put(board, task, here, here.cell, t, task.label + result);
     } else {
       const wait = lane.eta !== null && lane.eta > t ? `, in ${duration(lane.eta - t)}` : "";
@@ -218,6 +231,12 @@ function tokens(board, tasks, areas, slots, ghosts, width, t) {
     }
   }
   return running;
+}
+
+/** Whether a task has a place among the queues: it was sent to one, or it waited in one whose name nobody told. */
+function waits(task) {
+  const isPassedBy = ({ marks }, number) => marks[number][2] === "i" && number + 1 < marks.length && marks[number + 1][1] <= marks[number][1];
+  return task.lanes.some((lane) => lane.marks.some((mark, number) => mark[0] === "PENDING" && (task.queue || !isPassedBy(lane, number))));
 }
 
 function lastStep(film, tasks, t) {
@@ -286,7 +305,7 @@ function laneRow(board, task, lane, t, at, left, top) {
 
 function spanOf(board, key, kind, x0, x1, middle, seconds, marks) {
   const [width, text] = [x1 - x0, duration(seconds)];
-  const size = extent(text, 10);
+  const size = extent(text, 11);
   if (kind === "waiting") board.rect(`span ${key}`, "waiting", x0, middle - 1.5, width, 3);
   else if (kind === "reserved") board.rect(`span ${key}`, "reserved", x0, middle - 3.5, width, 7);
   else if (kind === "running") {
@@ -365,6 +384,8 @@ function graphs(board, film, tasks, t) {
     board.height = 40;
     board.text("empty", "faint", PAD, 24, "no canvas was given");
   }
+  const counts = countsAt(film.crowd, t);
+  for (const graph of film.graphs) for (const node of graph.nodes) if ("of" in node) byId.set(node.id, crowdTask(node, counts));
   film.graphs.forEach((graph, number) => oneGraph(board, graph, byId, t, `${number} `, board.height));
 }
 
@@ -404,7 +425,7 @@ function oneGraph(board, graph, byId, t, prefix, top) {
   for (const node of graph.nodes) {
     const x = PAD + gap / 2 + node.x * column;
     const task = byId.get(node.id);
-    here.set(node.id, task ? moment(task, t) : null);
+    here.set(node.id, task?.here !== undefined ? task.here : task ? moment(task, t) : null);
     // What nobody planned was not there before it was seen.
     if (here.get(node.id) || node.kind !== "unplanned") spots.set(node.id, [x, x + wide, top + PAD + node.y * pitch]);
     taken.set(node.id, here.get(node.id)?.state === "SUCCESS");
@@ -413,7 +434,7 @@ function oneGraph(board, graph, byId, t, prefix, top) {
     const box = graph.boxes[gate.box];
     const [x, y] = [PAD + gap / 2 + gate.x * column - gap * 0.4, top + PAD + gate.y * pitch];
     const counted = gate.counts.findLast((one) => one[0] <= t);
-    const done = counted ? counted[1] : gate.members.filter((name) => taken.get(name)).length;
+    const done = counted ? counted[1] : gate.members.reduce((sum, name) => sum + (byId.get(name)?.done ?? Number(taken.get(name) ?? 0)), 0);
     const half = max(15, min(60, ((box.y1 - box.y0) * pitch) / 2 - 6));
     // One that fails is counted too, and the gate stays shut.
     const shut = gate.members.some((name) => ["FAILURE", "REVOKED"].includes(here.get(name)?.state));
@@ -447,7 +468,7 @@ function edgeOf(board, prefix, { source, target, kind }, spots, here, taken) {
 function nodeOf(board, prefix, node, task, here, [x, , y], wide, t, lost) {
   const cls = kindOf(here, node.kind === "unplanned");
   const state = here ? here.state : "PENDING";
-  const more = { uuid: node.id, attempt: here ? here.lane.attempt : 0, name: lost ? `${task.label}, never ran` : spoken(task, here, t) };
+  const more = { uuid: node.id, attempt: here ? here.lane.attempt : 0, name: lost || task.told ? `${task.label}, ${task.told ?? "never ran"}` : spoken(task, here, t) };
   const key = `${prefix}token ${node.id}`;
   if ("small" in node) {
     board.disc(key, x + ((node.small + 0.5) * wide) / node.abreast, y, max(2, min(7, floor(wide / (2.2 * node.abreast)))), state, cls, { label: "", ...more });
@@ -458,11 +479,11 @@ function nodeOf(board, prefix, node, task, here, [x, , y], wide, t, lost) {
   board.rect(`${prefix}node ${node.id}`, paint, x, y - 12, wide, 24, 12);
   const label = node.label || node.name;
   const text = here?.state === "SUCCESS" && task.result ? `${label} = ${task.result}` : label;
-  if (lost) board.text(`${prefix}lost ${node.id}`, "faint", x + 26, y + 23, "never ran");
+  if (lost || task.told) board.text(`${prefix}lost ${node.id}`, "faint", x + 26, y + 23, task.told ?? "never ran", task.told ? wide : 0);
   const room = wide - 28;
   const name = label.split("(")[0]; // where there is no room: without its result, then without its arguments
   const shown = [text, label, `${name}(…)`, name].find((one) => extent(one, 12) <= room) ?? "";
-  if (!shown && !lost) board.text(`${prefix}below ${node.id}`, "faint", x + wide / 2, y + (node.kind === "unplanned" ? 26 : 23), fit(name, wide + 14, 11), 0, "middle");
+  if (!shown && !lost && !task.told) board.text(`${prefix}below ${node.id}`, "faint", x + wide / 2, y + (node.kind === "unplanned" ? 26 : 23), fit(name, wide + 14, 11), 0, "middle");
   board.disc(key, x + 12, y, 8, state, cls, { label: shown, ...more });
 }
 
@@ -564,26 +585,27 @@ function wayOf(board, one, two, spots, half, tall, kind, number) {
 
 // ------------------------------------------------------------------------------------------------ witnesses and xray
 
-const WITNESSES = { event: "events", result: "result backend", command: "broker", publish: "your notebook" };
-
-function witnesses(board, film, tasks) {
+function witnesses(board, film, tasks, t) {
+  const isWatched = tasks.some((task) => task.broker.length);
   const rows = tasks.map((task) => {
-    const said = Object.keys(WITNESSES).map((witness) => {
-      const state = task.said[witness];
-      return state ? { state, uuid: task.id, key: `${task.id} ${witness}` } : "–";
-    });
-    const ends = new Set([task.said.event, task.said.result].filter(Boolean));
-    return [task.label, ...said, ends.size > 1 ? { alarm: "≠ disagree" } : ""];
+    const said = wordsOf(task, t);
+    const states = ["e", "r"].map((witness) => (said[witness] ? { state: said[witness], uuid: task.id, key: `${task.id} ${witness}` } : "–"));
+    const messages = [isWatched ? (said.c ?? "–") : "not asked", said.p ? "sent it" : "–"]; // these two know of messages, not of states
+    return [task.label, ...states, ...messages, disagree(task, t) ? { alarm: "≠ disagree" } : Object.keys(said).length ? "" : "no word of it"];
   });
   const narrow = board.width < 640;
-  const titles = narrow ? ["events", "results", "broker", "notebook"] : Object.values(WITNESSES);
-  const shares = narrow ? [0.15, 0.18, 0.18, 0.16, 0.17, 0.16] : [0.2, 0.16, 0.16, 0.16, 0.16, 0.16];
+  const titles = narrow ? ["events", "results", "broker", "notebook"] : ["events", "result backend", "broker", "your notebook"];
+  const shares = narrow ? [0.17, 0.2, 0.2, 0.13, 0.13, 0.17] : [0.22, 0.18, 0.18, 0.12, 0.14, 0.16];
   table(board, ["task", ...titles, ""], shares, rows, "nothing has happened yet");
 }
 
 function xray(board, film) {
   const shown = film.xray ?? { columns: ["key", "type", "holds", "time to live"], shares: [0.34, 0.1, 0.42, 0.14], rows: [] };
-  table(board, shown.columns, shown.shares, shown.rows, "no X-ray was taken");
+  // The last column, of times, is never cut: what it needs more than its share is taken from the one before.
+  const [before, last] = shown.shares.slice(-2);
+  const texts = [shown.columns.at(-1), ...shown.rows.map((row) => row.at(-1))];
+  const needed = max(last, (max(...texts.map((text) => extent(text, 11))) + 9) / (board.width - 2 * PAD));
+  table(board, shown.columns, [...shown.shares.slice(0, -2), before + last - needed, needed], shown.rows, "no X-ray was taken");
 }
 
 function table(board, titles, shares, rows, empty) {

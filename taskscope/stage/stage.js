@@ -156,14 +156,17 @@ function icon(name) {
 }
 
 function show({ model, el, reel, clock }) {
-  let [view, by] = [model.get("view"), model.get("by")];
-  let [isTable, isStillWanted] = [false, false];
+  // A notebook may draw the same output anew: the reader's choice stays.
+  let [view, by] = reel.choice ?? [model.get("view"), model.get("by")];
+  let [isTable, isStillWanted] = [reel.isTable ?? false, false];
   const reduced = matchMedia("(prefers-reduced-motion: reduce)");
   const svg = shape("svg", { role: "group", "aria-label": "tasks" });
   const canvas = new Canvas(svg);
   const scroller = make("div", { class: "ts-scroll" }, svg);
   const body = make("tbody");
-  const table = make("div", { class: "ts-table", hidden: "" }, make("table", {}, make("thead", {}, make("tr", {}, ...COLUMNS.map((name) => make("th", { scope: "col" }, name)))), body));
+  const caption = make("caption"); // what is said below the pictures: that not all is shown, that something may have been missed
+  const told = make("div", { class: "ts-told", "aria-hidden": "true" }); // the name of the token under the pointer, or in focus
+  const table = make("div", { class: "ts-table", hidden: "" }, make("table", {}, caption, make("thead", {}, make("tr", {}, ...COLUMNS.map((name) => make("th", { scope: "col" }, name)))), body));
   const tabs = TABS.map(([name]) => make("button", { type: "button", role: "tab", "data-tab": name }, name));
   const [tableSwitch, motionSwitch] = [button("switch", "the same as a table, which can be copied", "table"), button("switch", "nothing moves", "no motion")];
   const [rewind, play] = [button("icon", "from the beginning", icon("rewind")), button("icon", "pause or play (space)", icon("pause"))];
@@ -176,7 +179,7 @@ function show({ model, el, reel, clock }) {
   const root = make(
     "div", { class: "taskscope", "data-lm-suppress-shortcuts": "true", role: "region", "aria-label": "taskscope" },
     make("div", { class: "ts-bar" }, make("div", { class: "ts-tabs", role: "tablist" }, ...tabs), gap, tableSwitch, motionSwitch),
-    scroller, table,
+    scroller, told, table,
     make("div", { class: "ts-bar", role: "toolbar", "aria-label": "time" }, rewind, play, range, time, speed, live), log,
   );
   el.append(root);
@@ -184,6 +187,7 @@ function show({ model, el, reel, clock }) {
 
   const choose = (name) => {
     [, view, by] = TABS.find(([tab]) => tab === name) ?? TABS[0];
+    reel.choice = [view, by];
     changed();
   };
   const changed = () => {
@@ -194,7 +198,8 @@ function show({ model, el, reel, clock }) {
       const asksForAll = ["stage", "slots"].includes(tab.dataset.tab) && !model.get("whole");
       tab.hidden = !isMine && (asksForAll || (tab.dataset.tab === "graph" && !reel.film.graphs.length) || (tab.dataset.tab === "xray" && !reel.film.xray));
     }
-    scroller.hidden = isTable;
+    reel.isTable = isTable;
+    scroller.hidden = told.hidden = isTable;
     table.hidden = !isTable;
     tableSwitch.setAttribute("aria-pressed", String(isTable));
     motionSwitch.setAttribute("aria-pressed", String(isStillWanted));
@@ -226,6 +231,7 @@ function show({ model, el, reel, clock }) {
     last.now = now;
     if (isTable) list(stamp, t);
     else canvas.draw(scene({ ...film, now }, view, t, width, by));
+    tell();
     Object.assign(root.dataset, { transitions: reel.received, seq: reel.seq, t: t.toFixed(3) });
     controls(t);
     speak(stamp, t);
@@ -249,6 +255,15 @@ function show({ model, el, reel, clock }) {
     time.value = `${t.toFixed(2)} s of ${last.now.toFixed(2)} s`;
     if (!svg.querySelector(".token[tabindex='0']")) svg.querySelector(".token")?.setAttribute("tabindex", 0);
   };
+  let asked = null; // the token whose name is told
+  const tell = () => {
+    const name = (asked?.isConnected && asked.getAttribute("aria-label")) || "";
+    if (told.textContent !== name) told.textContent = name;
+  };
+  const ask = (target) => {
+    asked = target.closest(".token") ?? document.activeElement.closest(".taskscope .token");
+    tell();
+  };
   const speak = (stamp, t) => {
     if (stamp < last.spoken + 2000) return;
     const said = summary(last.states, reel.film.tasks, t);
@@ -260,12 +275,15 @@ function show({ model, el, reel, clock }) {
     const selection = getSelection();
     if (stamp < last.listed + 500 || (selection && !selection.isCollapsed && table.contains(selection.anchorNode))) return; // somebody copies
     last.listed = stamp;
+    const { shown, of, notes } = reel.film;
+    caption.replaceChildren(...[shown < of ? `showing ${shown} of ${of} tasks` : "", ...notes].filter(Boolean).map((note) => make("div", {}, note)));
     body.replaceChildren(...rowsOf(reel.film.tasks, t).map((cells) => make("tr", {}, ...cells.map((cell) => make("td", {}, cell)))));
   };
   let frame = 0;
   const loop = (stamp) => {
     frame = requestAnimationFrame(loop);
     if (!isSeen || !last.width) return;
+    for (const other of reel.shown) if (other.root !== root && !other.root.isConnected) other.end(); // this one was drawn in its place
     canvas.still = isStillWanted || view !== "stage";
     draw(stamp);
     canvas.move();
@@ -285,7 +303,10 @@ function show({ model, el, reel, clock }) {
     clock.speed = Number(speed.value);
     if (clock.live) clock.seek(clock.t), toggle(); // from here on at another speed
   }, "change");
+  svg.addEventListener("pointerover", ({ target }) => ask(target));
+  svg.addEventListener("pointerleave", () => ask(document.activeElement));
   root.addEventListener("focusin", ({ target }) => {
+    ask(target);
     if (!target.classList.contains("token")) return;
     for (const other of svg.querySelectorAll(".token[tabindex='0']")) other.setAttribute("tabindex", -1);
     target.setAttribute("tabindex", 0);
@@ -312,7 +333,8 @@ function show({ model, el, reel, clock }) {
   reel.listeners.add(changed);
   setStill(reduced.matches);
   frame = requestAnimationFrame(loop);
-  return () => {
+  const end = () => {
+    reel.shown.delete(mine);
     cancelAnimationFrame(frame);
     reduced.removeEventListener("change", onReduced);
     resized.disconnect();
@@ -320,11 +342,14 @@ function show({ model, el, reel, clock }) {
     reel.listeners.delete(changed);
     root.remove();
   };
+  const mine = { root, end };
+  reel.shown.add(mine);
+  return end;
 }
 
 // A function, so that each model has a reel of its own, which its views share.
 export default () => {
-  const reel = Object.assign(new Reel(), { listeners: new Set() });
+  const reel = Object.assign(new Reel(), { listeners: new Set(), shown: new Set() });
   const clock = new Clock();
   // Before anything has happened there is no time that would pass.
   const hear = (now) => reel.film.origin !== null && clock.hear(now, seconds());

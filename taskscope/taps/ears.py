@@ -4,6 +4,7 @@ import base64
 import contextlib
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 from celery import Celery
@@ -19,6 +20,9 @@ from taskscope.taps.wire import Wire, connect_like
 
 Take = Callable[[Any], None]
 """Takes the body of a message: an event, or a list of them."""
+
+Later = Callable[[Callable[[], Any]], None]
+"""Takes something that reads the body of a message about tasks, or fails to: it may be called when somebody asks."""
 
 CouldNot = Callable[[str], None]
 """Takes note of what could not be read, and why."""
@@ -37,12 +41,12 @@ class Ear(Protocol):
         """Stop hearing."""
 
 
-def ear_for(app: Celery, connection: Connection, accept: set[str], take: Take, could_not: CouldNot) -> Ear:
+def ear_for(app: Celery, connection: Connection, accept: set[str], take: Take, later: Later, could_not: CouldNot) -> Ear:
     """Choose how to hear the events that come over a broker's connection."""
     channel = own_bookkeeping(connection.default_channel)
     # With sentinels, or without patterns, kombu knows more than we do of where events are published.
     if type(connection.transport) is kombu_redis.Transport and channel.fanout_patterns:
-        return RedisEar(app, channel, accept, take, could_not)
+        return RedisEar(app, channel, accept, take, later, could_not)
     return KombuEar(app, connection, channel, accept, take, could_not)
 
 
@@ -81,12 +85,14 @@ class KombuEar:
 class RedisEar:
     """Subscribe to the channels on which kombu publishes events."""
 
-    def __init__(self, app: Celery, channel: Any, accept: set[str], take: Take, could_not: CouldNot) -> None:
+    def __init__(self, app: Celery, channel: Any, accept: set[str], take: Take, later: Later, could_not: CouldNot) -> None:
         self._accept = accept
         self._take = take
+        self._later = later
         self._could_not = could_not
         # The prefixes are kombu's to choose, and patterns: it does not write them literally either.
         pattern = f"{channel.global_keyprefix}{channel.keyprefix_fanout}{app.conf.event_exchange}/*"
+        self._of_tasks = f"{pattern[:-1]}task.".encode()  # the channel ends with the routing key, which is the kind of the event
         self._wire = Wire(connect_like(channel.pool))
         try:
             self._wire.connect()
@@ -114,6 +120,9 @@ class RedisEar:
     def _take_all(self, messages: list[Any]) -> None:
         for message in messages:
             if isinstance(message, list) and message and message[0] == b"pmessage":
+                if message[2].startswith(self._of_tasks):
+                    self._later(partial(body_of, message[3], self._accept))
+                    continue
                 try:
                     body = body_of(message[3], self._accept)
                 except Exception as error:

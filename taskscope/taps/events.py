@@ -3,7 +3,8 @@
 import contextlib
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 from celery import Celery
@@ -15,7 +16,7 @@ from kombu.pidbox import Mailbox
 from kombu.serialization import prepare_accept_content
 from kombu.utils.url import maybe_sanitize_url
 
-from taskscope.observation import Observation, Source
+from taskscope.observation import Observation, Source, Unread
 from taskscope.taps import plain
 from taskscope.taps.ears import Ear, ear_for, own_bookkeeping
 from taskscope.taps.listener import TICK, Listener, Refused, Say
@@ -29,7 +30,7 @@ BOOT = 5.0  # seconds from a worker's first event until it surely listens to com
 
 # Where they stand in the observation itself; and the clocks, which order nothing (children have their own).
 _ELSEWHERE = frozenset({"type", "uuid", "hostname", "timestamp", "retries", "clock", "utcoffset", "local_received", "traceback"})
-_PICKLES = frozenset({"pickle", "application/x-python-serialize"})
+PICKLES = frozenset({"pickle", "application/x-python-serialize"})
 
 
 def observation_of(event: Any, arrived: float) -> Observation | None:
@@ -80,7 +81,7 @@ class EventsTap(Listener):
         accept = _accepted(self._app)
         self._reading = open_broker(self._app)
         connect(self._reading)
-        self._ear = ear_for(self._app, self._reading, accept, self._take, self._could_not)
+        self._ear = ear_for(self._app, self._reading, accept, self._take, self._take_later, self._could_not)
         self._writing = self._app.connection_for_write(**impatient(self._app))
         connect(self._writing)
         writing = own_bookkeeping(self._writing.default_channel)
@@ -132,6 +133,25 @@ class EventsTap(Listener):
                 self._note_worker(observation)
             self.say(observation)
 
+    def _take_later(self, body: Callable[[], Any]) -> None:
+        self.heard()
+        self.say(Unread(partial(self._read, body, time.time())))
+
+    def _read(self, body: Callable[[], Any], arrived: float) -> list[Observation]:
+        """Read what was said of tasks; what can't be read is noted."""
+        try:
+            events = body()
+        except Exception as error:
+            self.unreadable(f"an event: {error}", arrived)
+            return []
+        found = []
+        for event in events if isinstance(events, list) else [events]:
+            try:
+                found.append(observation_of(event, arrived))
+            except Exception as error:
+                self.unreadable(f"an event: {error}", arrived)
+        return [observation for observation in found if observation]
+
     def _could_not(self, why: str) -> None:
         self.heard()
         self.unreadable(why)
@@ -145,6 +165,8 @@ class EventsTap(Listener):
             self._say_hello()
             self._drain_until(lambda: self._hello_came or len(self._unread) > refused, 0.1)
             if not self._hello_came and len(self._unread) > refused:
+                if self._app.conf.event_serializer in PICKLES:
+                    raise Refused("they are pickles, which could run any code, so they are not opened (set event_serializer='json')")
                 raise Refused(f"they are written as {self._app.conf.event_serializer!r}, and this app accepts {_names(self._app)}")
 
     def _say_hello(self) -> None:
@@ -185,7 +207,7 @@ class EventsTap(Listener):
             exchange=self._mailbox.name,
             declare=[self._mailbox],
             headers={"clock": 0, "expires": 0},
-            serializer=self._app.conf.task_serializer if self._app.conf.task_serializer not in _PICKLES else "json",
+            serializer=self._app.conf.task_serializer if self._app.conf.task_serializer not in PICKLES else "json",
             retry=False,
         )
 
@@ -207,12 +229,9 @@ def broker_name(app: Celery) -> str:
 def _accepted(app: Celery) -> set[str]:
     """Find the serializers in which events may come: what the app accepts, its own event serializer, and JSON.
 
-    An app that accepts no pickles gets none here either, even if its events are set to be some.
+    Pickles are never opened, even if the app does: to look must not run anybody's code.
     """
-    accepted = set(app.conf.accept_content or ()) | {"json"}
-    own = app.conf.event_serializer
-    if own not in _PICKLES:
-        accepted.add(own)
+    accepted = (set(app.conf.accept_content or ()) | {"json", app.conf.event_serializer}) - PICKLES
     usable = set()
     for name in accepted:
         with contextlib.suppress(SerializerNotInstalled):
@@ -221,7 +240,7 @@ def _accepted(app: Celery) -> set[str]:
 
 
 def _names(app: Celery) -> str:
-    return ", ".join(sorted(set(app.conf.accept_content or ()) | {"json"}))
+    return ", ".join(sorted((set(app.conf.accept_content or ()) | {"json"}) - PICKLES))
 
 
 def connect(connection: Connection) -> None:

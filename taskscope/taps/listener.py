@@ -8,14 +8,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import ClassVar, Literal
 
-from taskscope.observation import Observation, Source
+from taskscope.observation import Observation, Source, Unread
 from taskscope.taps.plain import cut
 
-Say = Callable[[Observation], None]
+Say = Callable[[Observation | Unread], None]
 """Where a tap puts what it hears."""
 
 TICK = 0.1  # seconds that one read waits at most: how long `close` takes
-GATHERING = 0.005  # seconds from one reading to the next, while there is something to read
+GATHERING = 0.01  # seconds from one reading to the next, while there is something to read
 QUIET = 10.0  # seconds of silence after which a tap asks whether it still hears
 DEAF = 5.0  # seconds within which the answer has to come
 LONGEST_PAUSE = 1.0  # seconds between two tries to come back
@@ -136,7 +136,7 @@ class Listener(ABC):
         """Let more come before the next reading: a wake-up for each message costs more than the message."""
         self._end.wait(GATHERING)
 
-    def say(self, observation: Observation | None) -> None:
+    def say(self, observation: Observation | Unread | None) -> None:
         """Hand over an observation, if it is one."""
         if observation is not None:
             try:
@@ -144,12 +144,13 @@ class Listener(ABC):
             except Exception:
                 log.exception("an observation was not taken")
 
-    def unreadable(self, why: str) -> None:
-        """Note that something came that can't be read; the first of a kind leaves a gap."""
+    def unreadable(self, why: str, arrived: float | None = None) -> None:
+        """Note that something came that can't be read, now or at another time; the first of a kind leaves a gap."""
         why = cut(why, 120)
         if why not in self._unread and len(self._unread) < 10:
             self._unread[why] = 0
-            self._gap(time.time(), f"something came that can't be read: {why}")
+            moment = time.time() if arrived is None else arrived
+            self._gap(moment, f"something came that can't be read: {why}", moment)
         if why in self._unread:
             self._unread[why] += 1
 
@@ -205,8 +206,8 @@ class Listener(ABC):
         self.heard()
         self._settled.set()
 
-    def _gap(self, begin: float, why: str) -> None:
-        now = time.time()
+    def _gap(self, begin: float, why: str, end: float | None = None) -> None:
+        now = time.time() if end is None else end
         self.say(Observation(self.source, "gap", begin, now, data={"from": begin, "to": now, "why": cut(why)}))
 
     def _let_go(self) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from celery import Celery
@@ -11,7 +11,6 @@ from celery.signals import after_task_publish, before_task_publish
 
 from taskscope.observation import Observation
 from taskscope.taps import plain
-from taskscope.taps.listener import Say
 
 UNCERTAIN = 1000  # messages at most of which we know that they were to be sent, and not yet that they were
 
@@ -66,7 +65,7 @@ class PublishTap:
 
     name = "publishing"
 
-    def __init__(self, app: Celery, say: Say) -> None:
+    def __init__(self, app: Celery, say: Callable[[Observation], None]) -> None:
         self._app = app
         self._say = say
         self._process = os.getpid()

@@ -11,8 +11,9 @@ from typing import Any, ClassVar
 from celery import Celery
 from celery.backends.redis import RedisBackend
 
-from taskscope.observation import Observation, Source
+from taskscope.observation import Observation, Source, Unread
 from taskscope.taps import plain
+from taskscope.taps.events import PICKLES
 from taskscope.taps.listener import Refused, Say
 from taskscope.taps.redis_line import RedisLine
 from taskscope.taps.wire import Connect, connect_like
@@ -75,6 +76,8 @@ class ResultsTap(RedisLine):
     def find(self) -> Connect:
         """Find the backend, and the keys of its results."""
         backend = redis_backend(self._app)
+        if backend.content_type in PICKLES:
+            raise Refused("they are pickles, which could run any code, so they are not opened (set result_serializer='json')")
         self._decode = partial(_read, backend)
         self.command = ("PSUBSCRIBE", literally(prefix_of(backend)) + b"*")
         return connect_like(backend.client.connection_pool)
@@ -82,8 +85,15 @@ class ResultsTap(RedisLine):
     def take(self, message: Any) -> None:
         """Keep a result that was stored."""
         if isinstance(message, list) and len(message) == 4 and message[0] == b"pmessage":  # else the answer to a PING
-            arrived = time.time()
-            self.say(observation_of(self._decode(message[3]), arrived))
+            self.say(Unread(partial(self._read, message[3], time.time())))
+
+    def _read(self, text: bytes, arrived: float) -> list[Observation]:
+        try:
+            observation = observation_of(self._decode(text), arrived)
+        except Exception as error:
+            self.unreadable(f"{type(error).__name__}: {error}", arrived)
+            return []
+        return [observation] if observation else []
 
 
 def _read(backend: Any, text: bytes) -> Any:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 
 from classroom.predictions import predict
-from tests.browser.lab import CHROMIUM, Lab, Notebook, chromium, is_in_ci
+from tests.browser.lab import CHROMIUM, TOKEN, Lab, Notebook, chromium, is_in_ci
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator
@@ -166,6 +166,40 @@ def test_a_reload_keeps_the_picture_of_a_saved_notebook(notebook: Notebook) -> N
     assert picture.get_attribute("data-view") == "lanes"
 
 
+def test_a_notebook_whose_kernel_is_gone_shows_the_stills(opened: Notebook, server: Lab) -> None:
+    browser = opened.page.context.browser
+    assert browser
+    book = Notebook(browser.new_page())
+    try:
+        address = server.write("tomorrow.ipynb", [CONNECT.strip(), "scope = Scope(app)\nscope.stage()", "add.delay(2, 3).get(timeout=10)"])
+        book.open(address)
+        for number in range(3):
+            book.run(number)
+            book.finished(number)
+        book.scope(1).wait_for()
+        book.scope(1).get_by_role("tab", name="lanes").click()
+        # The picture was shown before anything had happened; when all is over, what is stored of it tells all.
+        stored = "panel.content.widgets[1].model.outputs.toJSON().at(-1)"
+        book.page.wait_for_function(f"() => {stored}.metadata['image/png'].alt.includes('SUCCESS = 5')")
+        book.scope(1).wait_for()
+        assert book.scope(1).get_attribute("data-view") == "lanes", "the reader's choice stays"
+        book.command("docmanager:save")
+        api = address.partition("/lab/")[0] + "/api/sessions"
+        headers = {"Authorization": f"token {TOKEN}"}
+        [session] = [one["id"] for one in book.page.request.get(api, headers=headers).json() if one["path"] == "tomorrow.ipynb"]
+        book.page.goto("about:blank")
+        assert book.page.request.delete(f"{api}/{session}", headers=headers).ok
+        book.open(address)
+        still = book.cell(1).locator(".jp-OutputArea-output img")
+        still.wait_for()
+        keep(still, "kernel-gone")
+        assert still.evaluate("(image) => image.decode().then(() => image.naturalWidth)") > 700
+        assert book.page.get_by_text("Error displaying widget").count() == 0
+        assert book.errors == []
+    finally:
+        book.page.close()
+
+
 def test_the_reader_works_with_the_picture_while_the_cell_blocks(notebook: Notebook, server: Lab) -> None:
     page = notebook.page
     notebook.run(FEW_CELL)
@@ -213,6 +247,11 @@ def test_the_reader_works_with_the_picture_while_the_cell_blocks(notebook: Noteb
         assert role == "img"
         assert re.fullmatch(r"\w+\(.*\), attempt \d, [A-Z]+ after [\d.]+ m?s(, .*)?", name), name
         assert picture.get_by_role("img", name=name, exact=True).count() >= 1, "a screen reader finds it"
+    assert picture.locator(".ts-told").inner_text() == names[-1][1], "whoever sees finds it below the picture"
+    picture.locator("[data-mark]").last.hover()
+    assert picture.locator(".ts-told").inner_text() == picture.locator("[data-mark]").last.get_attribute("aria-label")
+    picture.get_by_role("slider", name="time").hover()
+    assert picture.locator(".ts-told").inner_text() == names[-1][1]
     page.keyboard.press("Space")
     notebook.wait_for(picture, "root.classList.contains('ts-paused')")
     assert notebook.runs(FEW_CELL)

@@ -1,10 +1,13 @@
 """A kernel in which a test runs cells one by one, in the order that it likes."""
 
 import contextlib
+import os
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import nbformat
+from jupyter_core.utils import ensure_event_loop
 from nbclient import NotebookClient
 
 from tests.notebooks.lessons import NOTEBOOKS
@@ -34,8 +37,8 @@ class Kernel:
 
 
 @contextlib.contextmanager
-def kernel() -> Iterator[Kernel]:
-    """Start a kernel where the lessons are; it ends with the block."""
+def kernel(**environment: str) -> Iterator[Kernel]:
+    """Start a kernel where the lessons are, with these variables beside ours; it ends with the block."""
     client = NotebookClient(
         nbformat.v4.new_notebook(),
         kernel_name="python3",
@@ -43,8 +46,12 @@ def kernel() -> Iterator[Kernel]:
         coalesce_streams=True,
         resources={"metadata": {"path": NOTEBOOKS}},
     )
-    with client.setup_kernel():
-        yield Kernel(client)
+    try:
+        with client.setup_kernel(env=os.environ | environment):
+            yield Kernel(client)
+    finally:
+        if threading.current_thread() is not threading.main_thread():
+            ensure_event_loop().close()  # each thread that asks gets one of its own
 
 
 def text(outputs: list[Any]) -> str:

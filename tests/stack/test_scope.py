@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 from celery import Celery, chord, group
+from celery.exceptions import TaskRevokedError
 
 from classroom import evidence, lab
 from taskscope import Scope
 from taskscope.errors import ScopeError
+from taskscope.scenes import scene
 from taskscope.stage import Stage
 from tutorial_tasks.arithmetic import add, slow_add, total
 from tutorial_tasks.lifecycle import Gate, count_to, fail, flaky, say_nothing, wait_at_gate
@@ -70,6 +72,7 @@ def test_the_tasks_behind_the_result_of_a_group_or_a_chord_are_shown_in_the_orde
 
 def test_an_id_of_which_nobody_has_heard_is_told_as_such(app: Celery, scope: Scope) -> None:
     assert repr(scope.lanes(app.AsyncResult("no-such-id"))) == "1 more: no witness has said anything"
+    assert repr(scope.witnesses(app.AsyncResult("no-such-id"))) == "an unknown id: no witness has said anything"
     assert repr(scope.stage()) == "nothing has happened yet"
 
 
@@ -94,6 +97,39 @@ def test_an_xray_of_some_tasks_shows_what_is_held_of_them_and_nothing_else(scope
     assert "no message, and no stored result" in scope.xray(forgotten)._repr_mimebundle_()[0]["image/svg+xml"]
     with scope.app.connection_for_write() as connection:
         connection.default_channel.queue_purge("unread")
+
+
+def test_an_id_that_somebody_called_off_without_ever_sending_it(app: Celery, scope: Scope) -> None:
+    invented = app.AsyncResult("never-sent")
+    invented.revoke()
+    assert isinstance(invented.get(timeout=10, propagate=False), TaskRevokedError)
+    evidence.wait_until(lambda: scope.tasks(), 10, "the backend's word is heard")
+    told = "an unknown id: REVOKED: revoked (on record, and nobody has heard that it was sent)"
+    assert repr(scope.stage()) == told
+    drawn = [item["text"] for item in scene(scope.stage().film(), "stage", 9, 700)["items"] if item["tag"] == "text"]
+    assert "0 sent" in drawn
+    invented.forget()
+
+
+def test_one_that_was_called_off_before_it_began_is_no_disagreement(scope: Scope) -> None:
+    held = add.apply_async((2, 2), countdown=600)
+    evidence.wait_until(lambda: "RECEIVED" in repr(scope.lanes(held)), 10, "the worker holds it")
+    held.revoke()
+    evidence.wait_until(lambda: "REVOKED" in repr(scope.lanes(held)), 10, "the backend has it as revoked")
+    assert repr(scope.witnesses(held)) == "add(2, 2): events RECEIVED · result backend REVOKED"
+    lab.worker.stop()  # it gives back what it holds
+    scope.app.control.purge()
+    lab.worker.start()
+
+
+def test_the_broker_is_a_witness_where_somebody_watches_its_commands(app: Celery) -> None:
+    lab.worker.start()
+    watching = Scope(app, commands=True)
+    result = add.delay(2, 3)
+    result.get(timeout=10)
+    evidence.wait_until(lambda: "confirmed" in repr(watching.witnesses(result)), 10, "the message is confirmed")
+    assert repr(watching.witnesses(result)) == "add(2, 3): events SUCCESS · result backend SUCCESS · broker: confirmed"
+    watching.close()
 
 
 def test_what_is_stored_of_a_view_are_pictures_and_words_and_nothing_else(scope: Scope) -> None:
@@ -181,12 +217,15 @@ def test_a_recording_plays_without_a_broker(scope: Scope, tmp_path: Path) -> Non
     scope.settle()
     file = tmp_path / "run.jsonl"
     scope.save(file)
-    film = Scope.replay(file).film
-    assert [task["sentence"] for task in film["tasks"]] == scope.sentences()
-    assert film["replay"]
+    recording = Scope.replay(file)
+    assert repr(recording).splitlines() == scope.sentences()
+    data, _ = recording._repr_mimebundle_()
+    assert set(data) == {"image/png", "image/svg+xml", "text/plain"}
+    assert data["text/plain"] == repr(recording)
+    assert recording.widget().film["replay"]
     lines = file.read_text().splitlines(keepends=True)
     file.write_text("".join(lines[:-2]) + lines[-2][:20])
-    assert any("damaged" in note for note in Scope.replay(file).film["notes"])
+    assert any("damaged" in note for note in Scope.replay(file).film()["notes"])
     file.write_text("a shopping list\n")
     with pytest.raises(ScopeError, match="not a recording"):
         Scope.replay(file)
@@ -206,3 +245,16 @@ def test_a_broker_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.delenv(name)
     with pytest.raises(ScopeError, match=r"the broker redis://127\.0\.0\.1:1/0 can't be heard"):
         Scope(Celery("nobody", broker="redis://127.0.0.1:1/0", set_as_current=False))
+
+
+def test_what_was_dropped_before_anybody_looked_is_told(app: Celery, scope: Scope) -> None:
+    own = Scope(app)
+    own.ledger.limit = 3
+    for number in range(3):
+        add.delay(number, 1).get(timeout=10)
+    scope.settle()
+    said = f"showing 3 of {scope.ledger.position} observations: the oldest were dropped before anybody looked"
+    assert own.ledger.wait(scope.ledger.position - 1, timeout=5)
+    assert own.notes == [said]
+    assert said in repr(own.lanes())
+    own.close()

@@ -1,5 +1,6 @@
 """Hand-made tasks for the pictures: every kind of lane, without a broker."""
 
+from dataclasses import replace
 from typing import Any
 
 from taskscope.film import Film, film
@@ -7,6 +8,7 @@ from taskscope.history import Lane, Mark, Span, Task
 
 HOST = "celery@lab"
 ORIGIN = 1_800_000_000.0
+_BOTH = ("event", "result")
 WORKERS = [{"host": HOST, "slots": 2, "alive": True}]
 
 
@@ -19,9 +21,12 @@ def lane(
     backoff: float | None = None,
     **more: Any,
 ) -> Lane:
-    """Return a lane by its states and seconds; a state in brackets is inferred."""
+    """Return a lane by its states and seconds; a state in brackets is inferred. `told` is who told of a state, where it is not as usual."""
+    told = {"PENDING": ("event", "publish"), "RECEIVED": ("event",), "PROGRESS": ("result",), **more.get("told", {})}
     marks = tuple(
-        Mark(state.strip("()"), ORIGIN + at, "inferred" if state.startswith("(") else "observed", ("event",), more.get("note", ""))
+        Mark(state.strip("()"), ORIGIN + at, "inferred", (), more.get("note", ""))
+        if state.startswith("(")
+        else Mark(state, ORIGIN + at, more.get("evidence", {}).get(state, "observed"), told.get(state, _BOTH), more.get("note", ""))
         for state, at in steps
     )
     at = {mark.state: mark.at for mark in marks}
@@ -77,7 +82,15 @@ def many_kinds() -> list[Task]:
         task(
             "add",
             "(4, 4)",
-            lane("f", ("PENDING", 0.3), ("(RECEIVED)", 0.65), ("STARTED", 0.65), ("PROGRESS", 0.8), ("SUCCESS", 0.95)),
+            lane(
+                "f",
+                ("PENDING", 0.3),
+                ("(RECEIVED)", 0.65),
+                ("STARTED", 0.65),
+                ("PROGRESS", 0.8),
+                ("SUCCESS", 0.95),
+                told={"SUCCESS": ("event",)},
+            ),
             result="8",
             stored="PROGRESS",
         ),
@@ -114,6 +127,37 @@ def crowd(number: int, slots: int = 4) -> Film:
             )
         )
     return film(tasks, workers=[{"host": HOST, "slots": slots, "alive": True}])
+
+
+def many(times: int) -> list[Task]:
+    """Return one task of every kind, so many times."""
+    return [
+        replace(one, id=f"{one.id} {number}", lanes=tuple(replace(lane, task=f"{one.id} {number}") for lane in one.lanes))
+        for number in range(times)
+        for one in many_kinds()
+    ]
+
+
+def too_wide(width: int, sent: int) -> Film:
+    """Return the film of a chord with so many members, of which some were sent; two of those are not done, and one failed."""
+    names = [f"m{index}" for index in range(width)]
+    node = {"kind": "task", "known": True}
+    plan = {
+        "nodes": [
+            *({"id": name, "name": "projects.collect", "label": f"collect({name})", "box": 0, **node} for name in names),
+            {"id": "body", "name": "projects.gather", "label": "gather(…)", "box": None, **node},
+        ],
+        "edges": [{"source": name, "target": "body", "kind": "chord"} for name in names],
+        "boxes": [{"id": "g", "kind": "header", "members": names, "body": "body", "parent": None, "counts": names, "phantom": False}],
+    }
+    ends: dict[int, tuple[tuple[str, float], ...]] = {1: (), 2: (), 3: (("FAILURE", 0.4),)}
+    tasks = [
+        task(
+            "collect", f"({name},)", lane(name, ("PENDING", 0), ("RECEIVED", 0.1), ("STARTED", 0.2), *ends.get(index, (("SUCCESS", 0.3),)))
+        )
+        for index, name in enumerate(names[:sent])
+    ]
+    return film(tasks, graphs=[plan], workers=WORKERS, limit=500)
 
 
 def chord_plan() -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """Each finding of the doctor, well and not well, and always with a command."""
 
 import importlib.metadata
+import json
+import os
 import re
 import socket
 import subprocess
@@ -54,6 +56,20 @@ def test_ports_for_jupyterlab() -> None:
         assert doctor.check_port(port, tries=0).seen == f"{port} to {port} are all taken"
         assert doctor.check_port(port, tries=0).remedy
         assert doctor.check_port(port, tries=40).is_well
+
+
+def test_a_jupyterlab_that_runs_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    assert doctor.check_port(port).seen == f"{port} is free for JupyterLab"
+    for number, folder in enumerate((ROOT, tmp_path)):
+        server = {"pid": os.getpid(), "url": f"http://127.0.0.1:900{number}/", "root_dir": str(folder)}
+        (tmp_path / f"jpserver-{number}.json").write_text(json.dumps(server))
+    assert doctor.check_port(port).seen == f"JupyterLab of this checkout runs at http://127.0.0.1:9000/; {port} is free for one more"
+    with socket.create_server(("127.0.0.1", port)):
+        assert f"; {port} is taken, " in doctor.check_port(port).seen
 
 
 @pytest.mark.parametrize(

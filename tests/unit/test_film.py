@@ -16,6 +16,7 @@ from taskscope.history import History, Task, sentence
 from taskscope.moment import moment, nest
 from taskscope.observation import Observation
 from taskscope.scenes import scene
+from taskscope.stills import text
 from tests.unit import films
 from tests.unit.films import ORIGIN, lane, task
 
@@ -162,7 +163,7 @@ def test_a_recorded_run_shows_at_its_end_what_the_history_says(path: Path) -> No
 
 
 def _snapshot() -> dict[str, Any]:
-    message = {"label": "add(2, 3)", "queue": "celery"}
+    message = {"id": "m", "label": "add(2, 3)", "queue": "celery"}
     return {
         "queues": [{"name": "celery", "waiting": 2, "unacked": None, "kind": "tasks", "messages": [message]}],
         "unacked": [{"message": message, "at": 1.0}],
@@ -183,7 +184,34 @@ def test_an_xray_is_a_table() -> None:
     assert ["mine", "string", "3 inside", "for ever"] in rows
     assert ["task 0beeb79e…", "", "no message, and no stored result", ""] in rows
     assert rows[-1][2] == "not all are shown: there are 700"
-    assert film_module.queues(_snapshot()) == {"celery": {"waiting": 2, "unacked": 1}}
+    assert film_module.queues(_snapshot()) == {"celery": {"waiting": 2, "unacked": 1, "kept": 0}}
+
+
+def test_what_the_broker_keeps_of_the_tasks_that_run() -> None:
+    seen = _snapshot()
+    assert film_module.queues(seen, ["m", "other"])["celery"]["kept"] == 1
+    seen["of"] = {"unacked": 700}
+    assert "kept" not in film_module.queues(seen, ["m"])["celery"], "not all of them were looked at"
+    seen["of"], seen["queues"][0]["unacked"] = {}, 1
+    assert "kept" not in film_module.queues(seen, ["m"])["celery"], "this broker shows numbers, not messages"
+
+
+def test_the_stage_tells_what_the_broker_keeps_and_of_no_other_moment() -> None:
+    running = task("slow", "(3,)", lane("m", ("PENDING", 0), ("RECEIVED", 0.1), ("STARTED", 0.2)))
+    said = {}
+    for kept in (None, 0, 1):
+        queue = {"waiting": 0, "unacked": 1} | ({} if kept is None else {"kept": kept})
+        shown = film([running], now=ORIGIN + 1, workers=films.WORKERS, queues={"celery": queue})
+        said[kept] = _texts(shown, t=1.0).get("kept")
+        assert "kept" not in _texts(shown, t=0.5)
+    assert said == {None: None, 0: "the broker has no copy of what runs", 1: "the broker keeps a copy of 1"}
+
+
+@pytest.mark.parametrize("width", [500, 560, 700])
+def test_times_to_live_are_never_cut(width: int) -> None:
+    shown = film([], xray=film_module.xray_table(_snapshot()))
+    written = {item["text"] for item in scene(shown, "xray", 0, width)["items"] if item["tag"] == "text"}
+    assert {"time to live", "23 h 59 min", "24 h 0 min", "for ever"} <= written
 
 
 def test_the_gate_shows_what_the_backend_counted() -> None:
@@ -198,6 +226,98 @@ def test_the_gate_shows_what_the_backend_counted() -> None:
         t: [item["text"] for item in scene(camera.film(), "graph", t, 700)["items"] if "gated" in item["key"]] for t in (0.2, 0.7, 1.4)
     }
     assert texts == {0.2: ["gate (0/3)"], 0.7: ["gate 1/3"], 1.4: ["gate 3/3"]}
+
+
+def _rows(shown: Film, t: float) -> list[list[str]]:
+    """Return what the table of the witnesses says at a time, row by row."""
+    cells: dict[int, list[str]] = {}
+    for item in scene(shown, "witnesses", t, 1000)["items"]:
+        if item["key"].startswith("cell ") and item["tag"] == "text":
+            cells.setdefault(int(item["key"].split()[1]), []).append(item["text"])
+        elif item["tag"] == "disc":
+            cells[max(cells)].append(item["label"])
+    return list(cells.values())
+
+
+def test_the_witnesses_say_what_they_had_said_at_that_moment() -> None:
+    one = task("add", "(1, 1)", lane("a", ("PENDING", 0), ("RECEIVED", 0.1), ("STARTED", 0.2), ("SUCCESS", 0.5)), result="2")
+    watched = replace(one, broker=((ORIGIN, "in a queue"), (ORIGIN + 0.1, "taken"), (ORIGIN + 0.2, "confirmed")))
+    shown = film([watched])
+    assert {t: _rows(shown, t)[0] for t in (-1, 0, 0.1, 0.3, 0.5)} == {
+        -1: ["add(1, 1)", "–", "–", "–", "–", "no word of it"],
+        0: ["add(1, 1)", "PENDING", "–", "in a queue", "sent it", ""],
+        0.1: ["add(1, 1)", "RECEIVED", "–", "taken", "sent it", ""],
+        0.3: ["add(1, 1)", "STARTED", "STARTED", "confirmed", "sent it", ""],
+        0.5: ["add(1, 1)", "SUCCESS", "SUCCESS", "confirmed", "sent it", ""],
+    }
+    assert _rows(film([one]), 0.5)[0][3] == "not asked", "nobody watched the broker's commands"
+
+
+def test_a_retry_that_is_on_its_way_is_the_last_word_of_the_events() -> None:
+    retried = task(
+        "flaky",
+        "(2,)",
+        lane("c", ("PENDING", 0), ("RECEIVED", 0.1), ("STARTED", 0.2), ("RETRY", 0.3)),
+        lane("c", ("PENDING", 0.29), ("RECEIVED", 0.295), attempt=1, told={"PENDING": ("event",)}),
+    )
+    assert _rows(film([retried]), 0.4)[0][1:3] == ["RETRY", "RETRY"]
+
+
+@pytest.mark.parametrize(
+    ("steps", "more", "do_they"),
+    [
+        # The worker that holds it for later has not come to it yet: it says RECEIVED, and it is right.
+        ([("PENDING", 0), ("RECEIVED", 0.1), ("REVOKED", 0.2)], {"told": {"REVOKED": ("result",)}}, False),
+        ([("PENDING", 0), ("RECEIVED", 0.1), ("STARTED", 0.2), ("PROGRESS", 0.3)], {}, False),
+        ([("PENDING", 0), ("RECEIVED", 0.1), ("STARTED", 0.2), ("SUCCESS", 0.3)], {"told": {"SUCCESS": ("result",)}}, False),
+        (
+            [("PENDING", 0), ("RECEIVED", 0.1), ("STARTED", 0.2), ("SUCCESS", 0.3)],
+            {"told": {"SUCCESS": ("result",)}, "evidence": {"SUCCESS": "contradicted"}},
+            True,
+        ),
+        ([("PENDING", 0), ("RECEIVED", 0.1), ("STARTED", 0.2), ("SUCCESS", 0.3)], {"told": {"SUCCESS": ("event",)}}, True),
+        (
+            [("PENDING", 0), ("SUCCESS", 0.3), ("FAILURE", 0.4)],
+            {"told": {"SUCCESS": ("event",), "FAILURE": ("result",)}, "evidence": {"FAILURE": "contradicted"}},
+            True,
+        ),
+        # Nobody has heard of it; the backend alone has it on record.
+        ([("FAILURE", 0)], {"told": {"FAILURE": ("result",)}, "evidence": {"FAILURE": "contradicted"}}, False),
+    ],
+)
+def test_witnesses_disagree_only_where_both_have_spoken(steps: list[Any], more: dict[str, Any], do_they: bool) -> None:
+    shown = film([task("add", "(1, 1)", lane("a", *steps, **more))])
+    assert ("≠ disagree" in _rows(shown, 1)[0]) is do_they
+    assert text(shown, "witnesses").endswith("they disagree") is do_they
+    assert "≠ disagree" not in _rows(shown, 0.15)[0]
+
+
+def _texts(shown: Film, view: str = "stage", t: float = 1.0) -> dict[str, str]:
+    """Return what is written in a picture, by key."""
+    return {
+        item["key"]: item.get("text") or item["name"] for item in scene(shown, view, t, 1000)["items"] if item["tag"] in ("text", "disc")
+    }
+
+
+def _invented(*marks: tuple[str, float], **fields: Any) -> Task:
+    one = task("add", "", lane("no-such-id", *marks, told={"REVOKED": ("result",)}, note="revoked"), **fields)
+    return replace(one, name="", kwargs="", queue="", said={"result": "REVOKED"}, result="TaskRevokedError('revoked')")
+
+
+def test_an_id_that_nobody_sent_is_in_no_queue_and_not_counted_as_sent() -> None:
+    sent = task("add", "(1, 1)", lane("a", ("PENDING", 0), ("RECEIVED", 0.1), ("STARTED", 0.2), ("SUCCESS", 0.5)), result="2")
+    shown = film([sent, _invented(("REVOKED", 0.6))])
+    drawn = _texts(shown)
+    assert [words for key, words in drawn.items() if key.startswith("queue ")] == ['queue "celery"']
+    assert drawn["sent"] == "1 sent"
+    assert drawn["token no-such-id"] == "an unknown id, REVOKED, TaskRevokedError('revoked')"
+    assert text(shown, "stage").splitlines()[1] == "an unknown id: REVOKED: revoked (on record, and nobody has heard that it was sent)"
+
+
+def test_a_queue_whose_name_nobody_told_is_shown_only_where_a_task_waited_in_it() -> None:
+    passed_by = _invented(("(PENDING)", 0.2), ("(RECEIVED)", 0.2), ("STARTED", 0.2))
+    assert "queue not known" not in _texts(film([passed_by])).values()
+    assert "queue not known" in _texts(film([_invented(("PENDING", 0.2))])).values()
 
 
 def test_a_name_below_its_node_is_not_covered_by_the_next_one() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from celery import Celery
 from celery.exceptions import DuplicateTaskNameWarning, NotRegistered
+from celery.exceptions import TimeoutError as CeleryTimeoutError
 from IPython.core.events import EventManager
 from kombu.exceptions import OperationalError
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -86,3 +87,16 @@ def test_a_task_that_is_defined_again_gets_a_next_step() -> None:
 
 def test_a_cell_that_is_no_python_is_left_alone() -> None:
     assert hints.redefined("@app.task\ndef square(:", shop("__main__")) is None
+
+
+@pytest.mark.parametrize("error", [CeleryTimeoutError("x"), TypeError("'NoneType' object is not subscriptable")])
+def test_an_answer_that_does_not_come_from_a_worker_that_is_not_there_gets_a_next_step(error: Exception) -> None:
+    text = hints.hint(error, {}, "stopped")
+    assert text
+    assert text.startswith("The worker is stopped.\n  next: lab.worker.start()")
+    assert hints.hint(error, {}, "running") is None
+
+
+def test_any_other_error_is_not_laid_at_the_worker_s_door() -> None:
+    assert hints.hint(TypeError("add() missing 1 required positional argument"), {}, "stopped") is None
+    assert hints.hint(TimeoutError("x"), {}, "stopped") is None, "this is Python's own, of something else"

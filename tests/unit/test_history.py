@@ -425,7 +425,7 @@ def test_an_inferred_step_stands_in_brackets() -> None:
 def test_pending_when_nothing_is_known() -> None:
     task = only(history_of([Observation("command", "GET", 1, 1, "t")]))
     assert (task.state, task.evidence, task.lanes) == ("PENDING", "inferred", ())
-    assert sentence(task) == "a task: (PENDING)"
+    assert sentence(task) == "an unknown id: no witness has said anything"
 
 
 def test_a_state_that_a_client_stores_before_it_sends_comes_before_started() -> None:

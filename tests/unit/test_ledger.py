@@ -4,6 +4,7 @@ import gc
 import threading
 import time
 import tracemalloc
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from taskscope.errors import ScopeError
 from taskscope.ledger import Ledger
-from taskscope.observation import SOURCES, Observation
+from taskscope.observation import SOURCES, Observation, Unread
 from taskscope.taps import events
 
 PLAIN = st.recursive(
@@ -102,6 +103,47 @@ def test_wait_ends_when_something_arrives_and_when_the_time_is_up() -> None:
     assert time.monotonic() - began < 5
 
 
+def test_what_came_unread_is_read_when_somebody_asks_and_once_for_all() -> None:
+    asked: list[int] = []
+
+    def message(*numbers: int) -> Unread:
+        def read() -> list[Observation]:
+            asked.extend(numbers)
+            return [seen(number) for number in numbers]
+
+        return Unread(read)
+
+    one, other = Ledger(), Ledger(limit=3)
+    said: list[Observation | Unread] = [message(0, 1), seen(2), message(), message(3, 4)]
+    for ledger in (one, other):
+        for each in said:
+            ledger.append(each)
+    assert asked == []
+    assert one.position == 5 and asked == [0, 1, 3, 4]
+    assert [observation.at for observation in one] == [0, 1, 2, 3, 4]
+    assert (other.dropped, [observation.at for observation in other]) == (2, [2, 3, 4])
+    assert asked == [0, 1, 3, 4]
+    one.append(message())
+    assert not one.wait(5, timeout=0.01)
+    one.append(message(5))
+    assert one.wait(5, timeout=0)
+
+
+def test_only_so_many_messages_wait_to_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("taskscope.ledger.UNREAD", 10)
+    asked: list[int] = []
+    ledger = Ledger()
+
+    def read(number: int) -> list[Observation]:
+        asked.append(number)
+        return [seen(number)]
+
+    for number in range(25):
+        ledger.append(Unread(partial(read, number)))
+    assert asked == list(range(15))
+    assert [observation.at for observation in ledger] == list(range(25))
+
+
 def test_many_threads_append_while_others_read() -> None:
     ledger = Ledger(limit=500)
     read: list[Observation] = []
@@ -121,7 +163,7 @@ def test_many_threads_append_while_others_read() -> None:
 
     def write() -> None:
         for number in range(1000):
-            ledger.append(seen(number))
+            ledger.append(seen(number) if number % 2 else Unread(lambda number=number: [seen(number)]))  # type: ignore[misc]
 
     writers = [threading.Thread(target=write) for _ in range(4)]
     for thread in (reader, *writers):

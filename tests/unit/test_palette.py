@@ -88,6 +88,18 @@ def test_outlines_glyphs_and_words_can_be_seen(theme: str) -> None:
             assert paint.contrast(roles[words], roles[ground]) >= 4.5, (words, ground)
 
 
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_words_on_a_bar_can_be_read_and_the_bar_is_of_its_state_s_colour(theme: str) -> None:
+    roles = paint.colours(theme)
+    fill, words = paint.style("running", roles)["fill"], paint.style("bright", roles)["fill"]
+    assert paint.contrast(words, fill) >= 4.5
+    assert paint.contrast(fill, roles["bg"]) >= 3
+    for vision in VISION:
+        far = {name: ciede2000(_lab(fill, vision), _lab(getattr(state, theme), vision)) for name, state in STATES.items()}
+        assert min(far, key=lambda name: far[name]) == "STARTED"
+        assert min(distance for name, distance in far.items() if name != "STARTED") >= 10, far
+
+
 def test_colour_is_never_alone() -> None:
     assert len({state.glyph for state in STATES.values()}) == len(STATES)
     assert len({state.path for state in STATES.values()}) == len(STATES)

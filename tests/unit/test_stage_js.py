@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import pytest
 
 from taskscope import scenes
 from taskscope.film import Film, film
+from taskscope.history import Task
+from taskscope.stage import Stage
 from tests.unit import films
 
 STAGE = Path(scenes.__file__).parent / "stage"
@@ -52,6 +55,23 @@ def _wide(length: int, width: int) -> dict[str, Any]:
     }
 
 
+TABLE = {"columns": ["key", "type", "holds", "time to live"], "shares": [0.3, 0.1, 0.46, 0.14]}
+
+
+def _told_by_few() -> list[Task]:
+    """Return tasks of which not everybody has told: one that the broker's commands show, one that is contradicted, ids that nobody sent."""
+    steps = [("PENDING", 0.0), ("RECEIVED", 0.1), ("STARTED", 0.2), ("SUCCESS", 0.5)]
+    told = [("REVOKED", 0.4)]
+    return [
+        replace(films.task("add", "(1,)", films.lane("a", *steps)), broker=((films.ORIGIN, "in a queue"), (films.ORIGIN + 0.1, "taken"))),
+        films.task("add", "(2,)", films.lane("b", *steps, told={"SUCCESS": ("result",)}, evidence={"SUCCESS": "contradicted"})),
+        replace(films.task("add", "(3,)", films.lane("c", *told, told={"REVOKED": ("result",)})), name="", queue=""),
+        replace(films.task("add", "(4,)", films.lane("d", ("(PENDING)", 0.2), ("(RECEIVED)", 0.2), ("STARTED", 0.2))), queue=""),
+        replace(films.task("add", "(5,)", films.lane("e", ("PENDING", 0.3))), queue=""),
+        Task("nobody"),
+    ]
+
+
 FILMS: dict[str, Film] = {
     "everything": {
         **films.everything(),
@@ -62,8 +82,16 @@ FILMS: dict[str, Film] = {
     "crowd": films.crowd(30),
     "bigger crowd": films.crowd(210, slots=3),
     "chord": films.chord(),
+    "too many": film(films.many(60), workers=films.WORKERS, limit=50, notes=["a note"]),
+    "too many planned": films.too_wide(1200, 600),
     "planned only": film([], graphs=[films.chord_plan()]),
     "long and wide": film([], graphs=[_wide(9, 20), _wide(2, 70)]),
+    "witnesses": film(
+        _told_by_few(),
+        keeps=False,
+        queues={"celery": {"waiting": 0, "unacked": 1, "kept": 1}},
+        xray={**TABLE, "rows": [["a", "b", "c", "1000 h 59 min"]]},
+    ),
     "empty": film([]),
 }
 
@@ -86,3 +114,9 @@ def test_draws_what_the_stills_draw(node: str, name: str) -> None:
         for item in ours["items"]:
             assert by_key.get(item["key"]) == item, ask
         assert len(drawn["items"]) == len(ours["items"]) == len(by_key), ask
+
+
+def test_its_files_make_one_module(node: str, tmp_path: Path) -> None:
+    joined = tmp_path / "joined.mjs"
+    joined.write_text(str(Stage._esm), encoding="utf-8")
+    _run(node, "--check", str(joined))

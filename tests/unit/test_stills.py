@@ -1,12 +1,15 @@
 """The stills: well-formed, named, within their width, and nothing of a name is ever markup."""
 
+import io
 import re
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import resvg_py
 from matplotlib import get_data_path
 from matplotlib.ft2font import FT2Font
+from PIL import Image, ImageChops, ImageStat
 
 from taskscope import scenes, stills
 from taskscope.film import Film, film
@@ -30,7 +33,7 @@ def _mean() -> Film:
     ]
     nodes = [{"id": one.id, "name": one.name, "label": MEAN, "kind": "task", "box": 0, "known": True} for one in names]
     plan = {"nodes": nodes, "edges": [], "boxes": [{"id": MEAN, "kind": "group", "parent": None}]}
-    table = {"columns": [MEAN], "shares": [1.0], "rows": [[MEAN]]}
+    table = {"columns": [MEAN, "-"], "shares": [0.9, 0.1], "rows": [[MEAN, ""]]}
     return film(
         names, graphs=[plan], workers=[{"host": MEAN, "slots": 1, "alive": True}], notes=[MEAN], xray=table, commands=[(films.ORIGIN, MEAN)]
     )
@@ -91,6 +94,35 @@ def test_pixels_come_out() -> None:
     assert drawn.startswith(b"\x89PNG")
     assert int.from_bytes(drawn[16:20], "big") == 1.5 * (700 + 2 * scenes.PAD)
     assert stills.png(stills.svg(FILMS["everything"], "lanes", "dark")) != drawn
+
+
+@pytest.mark.parametrize(
+    ("name", "view", "theme"),
+    [("everything", "stage", "light"), ("everything", "lanes", "dark"), ("chord", "graph", "dark"), ("chord", "states", "light")],
+)
+def test_the_quick_renderer_draws_what_resvg_draws(name: str, view: str, theme: str) -> None:
+    picture = stills.svg(FILMS[name], view, theme)
+    files = [str(path) for path in stills._fonts().values()]
+    by_resvg = resvg_py.svg_to_bytes(svg_string=picture, zoom=stills.FINENESS, font_files=files, skip_system_fonts=True)
+    quick, slow = (Image.open(io.BytesIO(data)).convert("RGB") for data in (stills.png(picture), bytes(by_resvg)))
+    assert quick.size == slow.size
+    assert max(ImageStat.Stat(ImageChops.difference(quick, slow)).mean) < 5
+    # Letters stand half a pixel elsewhere, so what is compared is areas of the size of half a token.
+    areas = ImageChops.difference(quick.reduce(12), slow.reduce(12))
+    assert max(band.getextrema()[1] for band in areas.split()) < 80  # type: ignore[operator]
+
+
+def test_letters_that_our_fonts_lack_are_left_to_resvg(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def ask(svg_string: str, **_: object) -> bytes:
+        asked.append(svg_string)
+        return b""
+
+    monkeypatch.setattr(resvg_py, "svg_to_bytes", ask)
+    for name in ("añadir → ✔ ×", "追加", "أضف", "🙂"):
+        stills.png(stills.svg(film([task(name, "()", lane("x", ("PENDING", 0)))]), "lanes"))
+    assert [next(name for name in ("añadir", "追加", "أضف", "🙂") if name in picture) for picture in asked] == ["追加", "أضف", "🙂"]
 
 
 def test_a_notebook_gets_pictures_and_words_and_nothing_else() -> None:

@@ -113,12 +113,12 @@ def test_whatever_an_event_holds_it_becomes_small_json_or_nothing(body: Any) -> 
     assert is_small_json(events.observation_of(body, 101.0))
 
 
-def test_pickles_are_refused_where_the_app_refuses_them() -> None:
+def test_pickles_are_never_opened_even_where_the_app_accepts_them() -> None:
     app = Celery(set_as_current=False)
-    app.conf.update(event_serializer="pickle", accept_content=["json"])
+    app.conf.update(event_serializer="pickle", accept_content=["json", "pickle", "application/x-python-serialize"])
     assert events._accepted(app) == {"application/json"}
-    app.conf.update(event_serializer="yaml", accept_content=["json", "pickle"])
-    assert "application/x-python-serialize" in events._accepted(app)
+    app.conf.update(event_serializer="yaml", accept_content=["json"])
+    assert events._accepted(app) == {"application/json", "application/x-yaml"}
     app.conf.update(event_serializer="no such thing")
     assert "application/json" in events._accepted(app)
 
@@ -634,10 +634,11 @@ def test_a_receiver_without_a_server_says_what_it_can_and_can_not_do() -> None:
     assert receiver.status == ["events: off", "results: off", "publishing: off", "commands: off"]
 
 
-def test_events_as_pickle_that_the_app_refuses() -> None:
-    app = a_memory_app("one", event_serializer="pickle", accept_content=["json"])
+def test_events_as_pickles_are_refused_with_the_way_out() -> None:
+    app = a_memory_app("one", event_serializer="pickle", accept_content=["json", "pickle"])
     with Running(app) as (receiver, _):
-        assert receiver.status[0].startswith("events: not available: they are written as 'pickle', and this app accepts json")
+        assert receiver.status[0].startswith("events: not available: they are pickles, which could run any code")
+        assert "event_serializer='json'" in receiver.status[0]
 
 
 BITTEN: list[str] = []

@@ -1,5 +1,7 @@
 """The view for a terminal: what it draws, and what it says when there is nothing to watch."""
 
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +9,12 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from taskscope.__main__ import find, main, table
+from taskscope.__main__ import find, main, report, table
 from taskscope.errors import ScopeError
 from taskscope.history import History, Task
+from taskscope.ledger import Ledger
 from taskscope.observation import Observation
+from taskscope.scope import Scope
 
 RECORDED = Path(__file__).resolve().parents[1] / "recorded"
 
@@ -44,6 +48,68 @@ def test_each_task_has_a_line_with_its_last_attempt() -> None:
     assert "RETRY" not in retried, "that was the attempt before"
     assert any("✖ FAILURE" in line for line in lines)
     assert any("events: on" in line for line in lines)
+
+
+class Played(Scope):
+    """A scope whose ledger is filled by the test."""
+
+    def __init__(self) -> None:
+        self._lock, self._read, self._history, self._changed, self._silent = threading.RLock(), 0, History(), {}, {}
+        self._unread = 0
+        self.ledger = Ledger()
+
+    @property
+    def status(self) -> list[str]:
+        return []
+
+
+def recorded(run: str) -> list[Observation]:
+    return [Observation.from_json(line) for line in (RECORDED / f"{run}.jsonl").read_text().splitlines()]
+
+
+def test_a_pipe_gets_one_line_for_each_task_when_it_has_ended() -> None:
+    scope, lines = Played(), list[str]()
+    begun = threading.Event()
+
+    def say(line: str) -> None:
+        lines.append(line)
+        begun.set()
+
+    reporting = threading.Thread(target=report, args=(scope, say, time.monotonic() + 1.5))
+    reporting.start()
+    for said in recorded("progress"):
+        scope.ledger.append(said)
+    assert begun.wait(1)
+    assert len(lines) == 1
+    for said in recorded("eta")[:3]:
+        scope.ledger.append(said)
+    reporting.join()
+    assert lines[0].endswith("PROGRESS ×3 → SUCCESS = 3")
+    assert len(lines) == 2
+    assert lines[1].endswith("(has not ended)"), lines
+
+
+def test_that_no_worker_was_heard_is_told() -> None:
+    scope = Played()
+    for said in recorded("success"):
+        if said.source == "publish":
+            scope.ledger.append(said)
+    assert scope.notes == ["no worker was heard: none runs, or it sends no events (start it with -E)"]
+    assert Played().notes == [], "nothing has happened yet"
+
+
+def test_whoever_interrupts_is_told_what_has_not_ended() -> None:
+    scope, lines = Played(), list[str]()
+    for said in recorded("success"):
+        scope.ledger.append(said)
+
+    def interrupt(position: int, timeout: float) -> bool:
+        raise KeyboardInterrupt
+
+    scope.ledger.wait = interrupt  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        report(scope, lines.append, None)
+    assert lines and lines[0].endswith("SUCCESS = 5")
 
 
 def test_more_tasks_than_lines_are_told() -> None:

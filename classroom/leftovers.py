@@ -1,0 +1,111 @@
+"""Clear away what an earlier run has left in the worker and in the queues, so that a lesson begins on a clean bench.
+
+A lesson that is left half-way leaves tasks behind: some wait at a gate and keep the worker's processes busy, some are
+held for ten minutes, some lie in queues that nobody reads. Every message says which process sent it. What this notebook
+or a process that has ended left is cleared; what another open notebook is busy with is its own, and only told.
+"""
+
+import re
+import socket
+from collections import Counter
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+import psutil
+from celery import Celery
+
+from classroom import evidence
+from classroom.stack.supervisor import NODE, QUEUES
+
+_LOOK = "classroom_look"  # what our worker knows beside Celery's own commands (classroom/stack/worker_side.py)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task that is not done: its id, its name, and the process that sent it, as Celery writes that."""
+
+    id: str
+    name: str
+    origin: str | None
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What the worker has, what lies in the queues, and the queues that the worker reads."""
+
+    in_worker: list[Task]
+    in_queues: list[Task]
+    read: list[str]
+
+
+def look(app: Celery, worker_runs: bool) -> Bench:
+    """See what is there."""
+    said: dict[str, list[str]] = {}
+    for timeout in (0.5, 1.5) * worker_runs:  # a question in the first moments after a worker's start can get lost
+        replies = app.control.broadcast(_LOOK, reply=True, limit=1, timeout=timeout, destination=[NODE])
+        if replies:
+            said = replies[0][NODE]
+            break
+    in_worker = {task.id: task for task in (Task(*found) for found in said.get("tasks", []))}
+    # What a worker had that was killed is still in its hands, as far as the broker knows.
+    for message in evidence.unacknowledged(app):
+        in_worker.setdefault(message.id, _task(message))
+    return Bench(list(in_worker.values()), [_task(message) for message in evidence.waiting_anywhere(app)], said.get("queues", []))
+
+
+def clear(app: Celery, kill_worker: Callable[[], None], worker_pids: Collection[int]) -> str:
+    """Clear away what nobody needs any more, and say in words what that was; nothing when the bench was clean.
+
+    Args:
+        app: the course's application.
+        kill_worker: what kills the worker, and puts what it had back into the queues. It may be called or not.
+        worker_pids: the processes of the worker, none if it does not run. What they sent, another task asked for: nobody waits for it.
+    """
+    bench = look(app, bool(worker_pids))
+    alive = {task.id for task in (*bench.in_worker, *bench.in_queues) if is_somebody_s(task.origin, set(worker_pids))}
+    left = [task for task in (*bench.in_worker, *bench.in_queues) if task.id not in alive]
+    theirs = [task for task in (*bench.in_worker, *bench.in_queues) if task.id in alive]
+    stuck = [task.id for task in bench.in_worker if task.id not in alive]
+    if stuck and any(task.id in alive for task in bench.in_worker):
+        app.control.revoke(stuck, terminate=True, destination=[NODE], reply=True, timeout=1, limit=1)
+    elif stuck:
+        kill_worker()  # a revoked task that is held for later would still be held
+    ids = {task.id for task in left}
+    for message in evidence.waiting_anywhere(app):
+        if message.id in ids:
+            evidence.discard(app, message)
+    if not theirs:
+        for queue in set(bench.read) - set(QUEUES):
+            app.control.cancel_consumer(queue, destination=[NODE], reply=True, timeout=1, limit=1)
+    words = []
+    if left:
+        words.append(f"Cleared away what an earlier run had left: {_counted(left)}")
+    if theirs:
+        words.append(
+            f"Another open notebook has tasks here, and this lesson will meet them: {_counted(theirs)}\n"
+            "  next: finish that lesson, or shut down its kernel and run this cell again"
+        )
+    return "\n".join(words)
+
+
+def is_somebody_s(origin: str | None, worker_pids: set[int]) -> bool:
+    """Tell whether a task's sender is another process that still runs, and none of the worker's."""
+    found = re.fullmatch(r"gen(\d+)@(.+)", origin or "")
+    if not found or found[2] != socket.gethostname():
+        return False
+    pid = int(found[1])
+    if pid in worker_pids or pid == psutil.Process().pid:
+        return False
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _task(message: evidence.Message) -> Task:
+    return Task(message.id, message.task, message.header("origin"))
+
+
+def _counted(tasks: list[Task]) -> str:
+    names = Counter(task.name.rpartition(".")[2] or "an unreadable message" for task in tasks)
+    return ", ".join(f"{count} × {name}" for name, count in sorted(names.items()))
