@@ -526,7 +526,7 @@ def _one_graph(board: Board, graph: Mapping[str, Any], by_id: Mapping[str, Any],
     wide = column - gap
     names = ((node["label"] or node["name"]).split("(")[0] for node in graph["nodes"] if "small" not in node)
     # A name for which its node has no room stands below it, and needs room there.
-    pitch = 44 if any(extent(name, 12) > wide - 28 for name in names) else 34
+    pitch = 46 if any(extent(name, 12) > wide - 28 for name in names) else 34
 
     def place(node: Mapping[str, Any]) -> tuple[float, float]:
         return PAD + gap / 2 + node["x"] * column, top + PAD + node["y"] * pitch
@@ -644,15 +644,8 @@ def _node(
         name = label.split("(")[0]
         text = next((one for one in (label, f"{name}(…)", name) if extent(one, 12) <= room), "")
         if not text:
-            board.text(
-                f"{prefix}below {node['id']}",
-                "faint",
-                x + wide / 2,
-                y + (25 if node["kind"] == "unplanned" else 23),
-                fit(name, wide + 14, 11),
-                0,
-                "middle",
-            )
+            line = y + (26 if node["kind"] == "unplanned" else 23)
+            board.text(f"{prefix}below {node['id']}", "faint", x + wide / 2, line, fit(name, wide + 14, 11), 0, "middle")
     if note and not text:
         board.text(f"{prefix}lost {node['id']}", "faint", x + 26, y + 4, fit(note, room, 11), 0)
     elif note:

@@ -143,10 +143,10 @@ def _leave_nothing(scope: "Scope") -> None:
 
 @exercise("09.2")
 def the_one_to_blame(answer: Answer) -> str:
-    """Five pipelines, and each time the right collector is named: one that failed, one of another request, or none."""
+    """Six pipelines, and each time the right collector is named: one that failed, one of another request, or none."""
     lab.worker.start()
-    places = random.sample([1, 2, 3], 3)
-    cases = [(places[0], "failed"), (places[1], "failed"), (places[2], "mixed"), (places[0], "mixed"), (None, "well")]
+    # A bad report in every place: whoever compares with the first one alone is found out.
+    cases = [(place, "failed") for place in random.sample([1, 2, 3], 2)] + [(place, "mixed") for place in (1, 2, 3)] + [(None, "well")]
     sent = [(place, kind, *_send(place, kind)) for place, kind in random.sample(cases, len(cases))]
     for *_, result, _ in sent:
         finished(result.id)
@@ -154,7 +154,7 @@ def the_one_to_blame(answer: Answer) -> str:
         said = run(answer, result, request_id)
         if said != place or isinstance(said, bool):
             raise NotYet(f"you said {said!r} of a pipeline in which {_in_words(place, kind)}")
-    return "two that failed, two that reported for somebody else, and one pipeline in which nobody is to blame"
+    return "two that failed, three that reported for somebody else, and one pipeline in which nobody is to blame"
 
 
 def _send(place: int | None, kind: str) -> tuple[AsyncResult, str]:

@@ -410,7 +410,7 @@ function oneGraph(board, graph, byId, t, prefix, top) {
   const wide = column - gap;
   const names = graph.nodes.filter((node) => !("small" in node)).map((node) => (node.label || node.name).split("(")[0]);
   // A name for which its node has no room stands below it, and needs room there.
-  const pitch = names.some((name) => extent(name, 12) > wide - 28) ? 44 : 34;
+  const pitch = names.some((name) => extent(name, 12) > wide - 28) ? 46 : 34;
   const spots = new Map(); // left, right and middle of whatever an edge can touch
   for (const box of graph.boxes) {
     const pad = min(gap / 2 - 3, 7 + 5 * box.inset);
@@ -485,7 +485,7 @@ function nodeOf(board, prefix, node, task, here, [x, , y], wide, t, lost) {
   const room = wide - 28;
   const bare = label.split("(")[0]; // where there is no room: without its result, then without its arguments
   const shown = [text, label, `${bare}(…)`, bare].find((one) => extent(one, 12) <= room) ?? "";
-  if (!shown) board.text(`${prefix}below ${node.id}`, "faint", x + wide / 2, y + (node.kind === "unplanned" ? 25 : 23), fit(bare, wide + 14, 11), 0, "middle");
+  if (!shown) board.text(`${prefix}below ${node.id}`, "faint", x + wide / 2, y + (node.kind === "unplanned" ? 26 : 23), fit(bare, wide + 14, 11), 0, "middle");
   if (note && !shown) board.text(`${prefix}lost ${node.id}`, "faint", x + 26, y + 4, fit(note, room, 11), 0);
   else if (note) board.text(`${prefix}lost ${node.id}`, "faint", x + 26, y + 23, note, task.told ? wide : 0);
   board.disc(key, x + 12, y, 8, state, cls, { label: shown, ...more });
