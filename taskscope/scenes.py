@@ -27,8 +27,8 @@ def scene(film: Mapping[str, Any], view: str, t: float, width: float, by: str = 
         raise ValueError(f"there is no view {view!r}: try one of {', '.join(SCENES)}")
     board = Board(width)
     SCENES[view](board, film, nest(film), t, by)
-    is_counted = view == "stage" and film.get("crowd")
-    left = f"showing {film['shown']} of {film['of']} tasks" if film["shown"] < film["of"] and not is_counted else ""
+    is_cut = film["shown"] < film["of"] and not crowd_scenes.counts_all(film, view)
+    left = f"showing {film['shown']} of {film['of']} tasks" if is_cut else ""
     for text in [left, *film["notes"]]:
         if text:
             board.height += 18
@@ -593,7 +593,14 @@ def _node(
     board.rect(f"{prefix}node {node['id']}", paint, x, y - 12, wide, 24, 12)
     text = label = node["label"] or node["name"]
     if lost or "told" in task:
-        board.text(f"{prefix}lost {node['id']}", "faint", x + 26, y + 23, task.get("told", "never ran"), wide if "told" in task else 0)
+        board.text(
+            f"{prefix}lost {node['id']}",
+            "faint",
+            x + (4 if "told" in task else 26),
+            y + (21 if "told" in task else 23),
+            task.get("short", "never ran"),
+            wide + 20 if "told" in task else 0,
+        )
     if here and here.state == "SUCCESS" and task["result"]:
         text = f"{label} = {task['result']}"
     room = wide - 28

@@ -1,5 +1,5 @@
 // The six pictures as plain lists of shapes, at one moment and one width: the twin of scenes.py, compared with it by a test.
-import { countsAt, crowdStage, crowdTask } from "./crowd.mjs";
+import { countsAll, countsAt, crowdStage, crowdTask } from "./crowd.mjs";
 import { axis, duration, extent, fit, horizon, isEnd, isKnown, lookOf, moment, rank, runningFor, tick } from "./model.mjs";
 
 const PAD = 12;
@@ -11,7 +11,7 @@ const most = (cells) => cells.reduce((top, cell) => max(top, cell + 1), 0);
 export function scene(film, view, t, width, by = "attempt") {
   const board = new Board(width);
   SCENES[view](board, film, film.tasks, t, by);
-  const left = film.shown < film.of && !(view === "stage" && film.crowd) ? `showing ${film.shown} of ${film.of} tasks` : "";
+  const left = film.shown < film.of && !countsAll(film, view) ? `showing ${film.shown} of ${film.of} tasks` : "";
   for (const text of [left, ...film.notes])
     if (text) {
       board.height += 18;
@@ -460,7 +460,7 @@ function nodeOf(board, prefix, node, task, here, [x, , y], wide, t, lost) {
   board.rect(`${prefix}node ${node.id}`, paint, x, y - 12, wide, 24, 12);
   const label = node.label || node.name;
   const text = here?.state === "SUCCESS" && task.result ? `${label} = ${task.result}` : label;
-  if (lost || task.told) board.text(`${prefix}lost ${node.id}`, "faint", x + 26, y + 23, task.told ?? "never ran", task.told ? wide : 0);
+  if (lost || task.told) board.text(`${prefix}lost ${node.id}`, "faint", x + (task.told ? 4 : 26), y + (task.told ? 21 : 23), task.short ?? "never ran", task.told ? wide + 20 : 0);
   const room = wide - 28;
   const name = label.split("(")[0]; // where there is no room: without its result, then without its arguments
   const shown = [text, label, `${name}(…)`, name].find((one) => extent(one, 12) <= room) ?? "";
