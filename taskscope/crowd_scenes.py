@@ -84,7 +84,7 @@ def _found(node: Mapping[str, Any], counts: Mapping[Key, int]) -> list[tuple[str
     return mine + ([("not sent yet", left)] if left else [])
 
 
-_GLYPHS = {name: state.glyph for name, state in STATES.items()} | {"not sent yet": "unsent"}
+_GLYPHS = {name: state.glyph for name, state in STATES.items()} | {"not sent yet": "left"}
 _WAY = ("FAILURE", "REVOKED", "SUCCESS", "RETRY", "STARTED", "RECEIVED", "PENDING")
 
 

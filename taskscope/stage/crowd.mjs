@@ -101,6 +101,6 @@ function wordsOf(node, mine) {
   const found = [...states.map((state) => [state, mine.get(state)]), ...(left ? [["not sent yet", left]] : [])];
   return {
     told: found.map(([state, number]) => `${comma(number)} ${state}`).join(" · "),
-    short: found.map(([state, number]) => `${comma(number)} ${state === "not sent yet" ? "unsent" : (STATES[state]?.glyph ?? state)}`).join("  "),
+    short: found.map(([state, number]) => `${comma(number)} ${state === "not sent yet" ? "left" : (STATES[state]?.glyph ?? state)}`).join("  "),
   };
 }
