@@ -6,12 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 from taskscope.crowd import Key, counts_at, keys_of, state_of
 from taskscope.moment import Moment, fit
+from taskscope.states import STATES
 
 if TYPE_CHECKING:
     from taskscope.scenes import Board
 
 _WORDS = {("queue", "PENDING"): "waiting", ("bag", "RECEIVED"): "reserved", ("slot", "STARTED"): "running"}
 GAP = 22
+
+
+def counts_all(film: Mapping[str, Any], view: str) -> bool:
+    """Return whether a view counts those tasks too that are not shown one by one."""
+    return bool(film.get("crowd")) and (
+        view == "stage" or (view == "graph" and any("of" in node for g in film["graphs"] for node in g["nodes"]))
+    )
 
 
 def stage(board: "Board", film: Mapping[str, Any], t: float) -> None:
@@ -54,7 +62,7 @@ def stage(board: "Board", film: Mapping[str, Any], t: float) -> None:
 
 def task_of(node: Mapping[str, Any], counts: Mapping[Key, int]) -> dict[str, Any]:
     """Return the task as which a node is drawn that stands for many: where it is, how many are done, and how many are where."""
-    state = state_of(node["id"], node["of"], counts)
+    state, found = state_of(node["id"], node["of"], counts), _found(node, counts)
     return {
         "id": node["id"],
         "label": node["label"],
@@ -63,19 +71,21 @@ def task_of(node: Mapping[str, Any], counts: Mapping[Key, int]) -> dict[str, Any
         "lanes": [],
         "here": Moment(state, 0.0, "o", "", 0, {"attempt": 0}) if state else None,
         "done": counts.get(("node", node["id"], "SUCCESS"), 0),
-        "told": _told(node, counts),
+        "told": " · ".join(f"{number:,} {state}" for state, number in found),
+        "short": "  ".join(f"{number:,} {_GLYPHS.get(state, state)}" for state, number in found),
     }
 
 
-def _told(node: Mapping[str, Any], counts: Mapping[Key, int]) -> str:
-    """Return how many of those for which a node stands are in which state, as words."""
+def _found(node: Mapping[str, Any], counts: Mapping[Key, int]) -> list[tuple[str, int]]:
+    """Return how many of those for which a node stands are in which state; what went wrong comes first."""
     found = {state: number for (place, whose, state), number in counts.items() if place == "node" and whose == node["id"] and number}
     mine = [(state, found[state]) for state in (*_WAY, *sorted(found.keys() - {*_WAY})) if state in found]
     left = node["of"] - sum(number for _, number in mine)
-    return " · ".join([f"{number:,} {state}" for state, number in mine] + ([f"{left:,} not sent yet"] if left else []))
+    return mine + ([("not sent yet", left)] if left else [])
 
 
-_WAY = ("SUCCESS", "FAILURE", "REVOKED", "RETRY", "STARTED", "RECEIVED", "PENDING")
+_GLYPHS = {name: state.glyph for name, state in STATES.items()} | {"not sent yet": "left"}
+_WAY = ("FAILURE", "REVOKED", "SUCCESS", "RETRY", "STARTED", "RECEIVED", "PENDING")
 
 
 def _names(keys: list[Key], *places: str) -> list[str]:

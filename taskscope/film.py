@@ -157,11 +157,11 @@ class Camera:
 
     def _looked_at(self, tasks: Sequence[Task]) -> Sequence[Task]:
         """Return the tasks that are shown one by one: of those that there is no room for, the earliest are only counted."""
-        new = [task for task in tasks if task.id not in self._entries and task.id not in self._dropped]
+        new = [task for task in tasks if task.id not in self._entries and task.id not in self._dropped and not self._is_node(task.id)]
         room = self._limit - len(self._entries)
         if len(new) <= room:
             return tasks
-        room += sum(entry["state"] in ENDS for entry in self._entries.values())
+        room = max(0, room + sum(entry["state"] in ENDS and not self._is_node(name) for name, entry in self._entries.items()))
         beyond = {task.id for task in new[: len(new) - min(room, self._limit)]}
         self._set_origin(tasks[0])
         self._dropped |= beyond
@@ -170,6 +170,10 @@ class Camera:
             for entry in self._entries.values():
                 self._crowd.note(entry["id"], steps_of(entry["lanes"], entry["queue"]))
         return [task for task in tasks if task.id not in beyond]
+
+    def _is_node(self, task: str) -> bool:
+        """Tell whether a task is a node of a canvas, which is never left out."""
+        return task in self._planned and task not in self._homes
 
     def _count_crowd(self, tasks: Sequence[Task]) -> None:
         if self._crowd is None or not tasks:
@@ -215,7 +219,7 @@ class Camera:
             "lanes": lanes,
         }
         self._entries[task.id] = entry
-        if task.state in ENDS and (old is None or old["state"] not in ENDS):
+        if task.state in ENDS and (old is None or old["state"] not in ENDS) and not self._is_node(task.id):
             self._ended.append(task.id)
         if old is None:
             return entry

@@ -44,8 +44,8 @@ def scene(film: Mapping[str, Any], view: str, t: float, width: float, by: str = 
         raise ValueError(f"there is no view {view!r}: try one of {', '.join(SCENES)}")
     board = Board(width)
     SCENES[view](board, film, nest(film), t, by)
-    is_counted = view == "stage" and film.get("crowd")
-    left = f"showing {film['shown']} of {film['of']} tasks" if film["shown"] < film["of"] and not is_counted else ""
+    is_cut = film["shown"] < film["of"] and not crowd_scenes.counts_all(film, view)
+    left = f"showing {film['shown']} of {film['of']} tasks" if is_cut else ""
     for text in [left, *film["notes"]]:
         if text:
             board.height += 18
@@ -616,8 +616,9 @@ def _node(
         " double" if node["kind"] == "unplanned" else ""
     )
     state = here.state if here else "PENDING"
-    note = task.get("told") or ("never ran" if lost or idle else "")
-    name = f"{task['label']}, {f'{state}, ' if idle else ''}{note}" if note else spoken(task, here, t)
+    note = task.get("short") or ("never ran" if lost or idle else "")
+    aloud = task.get("told") or (f"{state}, never ran" if idle else note)
+    name = f"{task['label']}, {aloud}" if aloud else spoken(task, here, t)
     more = {"uuid": node["id"], "attempt": here.lane["attempt"] if here else 0, "name": name}
     key = f"{prefix}token {node['id']}"
     if "small" in node:
@@ -648,8 +649,10 @@ def _node(
             board.text(f"{prefix}below {node['id']}", "faint", x + wide / 2, line, fit(name, wide + 14, 11), 0, "middle")
     if note and not text:
         board.text(f"{prefix}lost {node['id']}", "faint", x + 26, y + 4, fit(note, room, 11), 0)
+    elif "told" in task:
+        board.text(f"{prefix}lost {node['id']}", "faint", x + 4, y + 21, note, wide + 20)
     elif note:
-        board.text(f"{prefix}lost {node['id']}", "faint", x + 26, y + 23, note, wide if "told" in task else 0)
+        board.text(f"{prefix}lost {node['id']}", "faint", x + 26, y + 23, note, 0)
     board.disc(key, x + 12, y, 8, state, kind.strip(), label=text, **more)
 
 

@@ -13,7 +13,7 @@ import resvg_py
 
 from taskscope import paint
 from taskscope.crowd import counts_at, ends_of, peaks
-from taskscope.crowd_scenes import task_of
+from taskscope.crowd_scenes import counts_all, task_of
 from taskscope.film import never_ran
 from taskscope.moment import disagreement, horizon, look, moment, nest, rank, words_of
 from taskscope.paint import SANS
@@ -111,7 +111,7 @@ def text(film: Mapping[str, Any], view: str) -> str:
         return "\n".join([ends_of(film["crowd"]), *film["notes"]])
     else:
         lines = [task["sentence"] for task in film["tasks"] if task["state"]]
-    if film["shown"] < film["of"]:
+    if film["shown"] < film["of"] and not counts_all(film, view):
         lines.append(f"showing {film['shown']} of {film['of']} tasks")
     return "\n".join([*lines, *film["notes"]]) or "nothing has happened yet"
 

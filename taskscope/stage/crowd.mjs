@@ -1,8 +1,9 @@
 // What is drawn of a crowd: the twin of crowd_scenes.py and of what it needs of crowd.py, compared with them by a test.
+import STATES from "../states.json" with { type: "json" };
 import { fit, order, rank } from "./model.mjs";
 
 const CROWD_WORDS = { "queue PENDING": "waiting", "bag RECEIVED": "reserved", "slot STARTED": "running" };
-const CROWD_WAY = ["SUCCESS", "FAILURE", "REVOKED", "RETRY", "STARTED", "RECEIVED", "PENDING"];
+const CROWD_WAY = ["FAILURE", "REVOKED", "SUCCESS", "RETRY", "STARTED", "RECEIVED", "PENDING"];
 const CROWD_GAP = 22;
 const comma = (number) => number.toLocaleString("en-US");
 const byText = (one, two) => (one < two ? -1 : one > two ? 1 : 0);
@@ -26,6 +27,10 @@ function keysOf(crowd) {
   for (const [, changes] of crowd.bins) for (const [place, whose, state] of changes) keys.set(keyOf(place, whose, state), [place, whose, state]);
   return [...keys.values()].sort((one, two) => byText(one[0], two[0]) || byText(one[1], two[1]) || order(one[2]) - order(two[2]) || byText(one[2], two[2]));
 }
+
+/** Whether a view counts those tasks too that are not shown one by one. */
+export const countsAll = ({ crowd, graphs }, view) =>
+  Boolean(crowd) && (view === "stage" || (view === "graph" && graphs.some((graph) => graph.nodes.some((node) => "of" in node))));
 
 export function crowdStage(board, film, t) {
   const { crowd } = film;
@@ -87,11 +92,15 @@ export function crowdTask(node, counts) {
   const furthest = () => [...mine.keys()].sort((one, two) => rank(two) - rank(one) || byText(one, two))[0];
   const state = bad ?? (mine.get("SUCCESS") === node.of ? "SUCCESS" : mine.has("SUCCESS") ? "STARTED" : furthest());
   const here = mine.size ? { state, since: 0, evidence: "o", place: "", cell: 0, lane: { attempt: 0 } } : null;
-  return { id: node.id, label: node.label, planned: true, result: "", lanes: [], here, done: mine.get("SUCCESS") ?? 0, told: toldOf(node, mine) };
+  return { id: node.id, label: node.label, planned: true, result: "", lanes: [], here, done: mine.get("SUCCESS") ?? 0, ...wordsOf(node, mine) };
 }
 
-function toldOf(node, mine) {
+function wordsOf(node, mine) {
   const states = [...CROWD_WAY.filter((state) => mine.has(state)), ...[...mine.keys()].filter((state) => !CROWD_WAY.includes(state)).sort(byText)];
   const left = node.of - [...mine.values()].reduce((sum, number) => sum + number, 0);
-  return [...states.map((state) => `${comma(mine.get(state))} ${state}`), ...(left ? [`${comma(left)} not sent yet`] : [])].join(" · ");
+  const found = [...states.map((state) => [state, mine.get(state)]), ...(left ? [["not sent yet", left]] : [])];
+  return {
+    told: found.map(([state, number]) => `${comma(number)} ${state}`).join(" · "),
+    short: found.map(([state, number]) => `${comma(number)} ${state === "not sent yet" ? "left" : (STATES[state]?.glyph ?? state)}`).join("  "),
+  };
 }

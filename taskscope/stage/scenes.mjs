@@ -1,5 +1,5 @@
 // The six pictures as plain lists of shapes, at one moment and one width: the twin of scenes.py, compared with it by a test.
-import { countsAt, crowdStage, crowdTask } from "./crowd.mjs";
+import { countsAll, countsAt, crowdStage, crowdTask } from "./crowd.mjs";
 import { axis, disagree, duration, extent, fit, horizon, isEnd, isKnown, lookOf, moment, rank, runningFor, tick, wasSent, wordsOf } from "./model.mjs";
 
 const PAD = 12;
@@ -11,7 +11,7 @@ const most = (cells) => cells.reduce((top, cell) => max(top, cell + 1), 0);
 export function scene(film, view, t, width, by = "attempt") {
   const board = new Board(width);
   SCENES[view](board, film, film.tasks, t, by);
-  const left = film.shown < film.of && !(view === "stage" && film.crowd) ? `showing ${film.shown} of ${film.of} tasks` : "";
+  const left = film.shown < film.of && !countsAll(film, view) ? `showing ${film.shown} of ${film.of} tasks` : "";
   for (const text of [left, ...film.notes])
     if (text) {
       board.height += 18;
@@ -469,8 +469,9 @@ function nodeOf(board, prefix, node, task, here, [x, , y], wide, t, lost) {
   const idle = Boolean(here) && !task.told && isEnd(here.state) && !wasSent(task, t); // its end is on record, and it never ran
   const cls = kindOf(idle ? null : here, node.kind === "unplanned");
   const state = here ? here.state : "PENDING";
-  const note = task.told ?? (lost || idle ? "never ran" : "");
-  const name = note ? `${task.label}, ${idle ? `${state}, ` : ""}${note}` : spoken(task, here, t);
+  const note = task.short ?? (lost || idle ? "never ran" : "");
+  const aloud = task.told ?? (idle ? `${state}, never ran` : note);
+  const name = aloud ? `${task.label}, ${aloud}` : spoken(task, here, t);
   const more = { uuid: node.id, attempt: here ? here.lane.attempt : 0, name };
   const key = `${prefix}token ${node.id}`;
   if ("small" in node) {
@@ -487,7 +488,8 @@ function nodeOf(board, prefix, node, task, here, [x, , y], wide, t, lost) {
   const shown = [text, label, `${bare}(…)`, bare].find((one) => extent(one, 12) <= room) ?? "";
   if (!shown) board.text(`${prefix}below ${node.id}`, "faint", x + wide / 2, y + (node.kind === "unplanned" ? 26 : 23), fit(bare, wide + 14, 11), 0, "middle");
   if (note && !shown) board.text(`${prefix}lost ${node.id}`, "faint", x + 26, y + 4, fit(note, room, 11), 0);
-  else if (note) board.text(`${prefix}lost ${node.id}`, "faint", x + 26, y + 23, note, task.told ? wide : 0);
+  else if (task.told) board.text(`${prefix}lost ${node.id}`, "faint", x + 4, y + 21, note, wide + 20);
+  else if (note) board.text(`${prefix}lost ${node.id}`, "faint", x + 26, y + 23, note, 0);
   board.disc(key, x + 12, y, 8, state, cls, { label: shown, ...more });
 }
 

@@ -88,9 +88,9 @@ def test_a_canvas_that_is_too_wide_is_drawn_by_its_kinds() -> None:
     (graph,) = shown["graphs"]
     assert [node["label"] for node in graph["nodes"]] == ["collect × 1,200", "gather(…)"]
     told = {item["key"]: item.get("text") or item.get("name") for item in scenes.scene(shown, "graph", shown["now"], 1400)["items"]}
-    assert told["0 token m0"] == "collect × 1,200, 597 SUCCESS · 1 FAILURE · 2 STARTED · 600 not sent yet"
+    assert told["0 token m0"] == "collect × 1,200, 1 FAILURE · 597 SUCCESS · 2 STARTED · 600 not sent yet"
     assert told["0 gated 0"] == "gate (597/1200) shut"
-    assert stills.text(shown, "graph").splitlines()[0] == "collect × 1,200: 597 SUCCESS · 1 FAILURE · 2 STARTED · 600 not sent yet"
+    assert stills.text(shown, "graph").splitlines()[0] == "collect × 1,200: 1 FAILURE · 597 SUCCESS · 2 STARTED · 600 not sent yet"
     assert films.too_wide(1200, 0)["graphs"] and films.too_wide(30, 30)["crowd"] is None
 
 
@@ -107,3 +107,15 @@ def test_a_hundred_thousand_tasks_are_a_picture_within_seconds() -> None:
     assert time.process_time() - begun < WITHIN
     assert (shown["shown"], shown["of"]) == (1000, 100_000)
     assert stills.text(shown, "stage") == "100,000 tasks: 100,000 SUCCESS"
+
+
+def test_a_node_of_a_canvas_is_never_left_out() -> None:
+    others = [replace(one, id=f"other {one.id}", parent="n3") for one in films.many(20)]
+    camera = Camera(limit=20)
+    camera.plan(films.chord_plan())
+    camera.take([*films.chord_tasks(), *others])
+    shown = camera.film()
+    assert {node["id"] for node in films.chord_plan()["nodes"] if node["kind"] == "task"} <= {one["id"] for one in shown["tasks"]}
+    assert len(shown["tasks"]) <= 20 and shown["of"] > 160
+    assert stills.text(shown, "graph").splitlines()[0] == "collect(1): PENDING → RECEIVED → STARTED → SUCCESS = 0"
+    assert stills.text(shown, "graph").splitlines()[-1] == f"showing {shown['shown']} of {shown['of']} tasks"
