@@ -92,10 +92,10 @@ export function crowdTask(node, counts) {
   const furthest = () => [...mine.keys()].sort((one, two) => rank(two) - rank(one) || byText(one, two))[0];
   const state = bad ?? (mine.get("SUCCESS") === node.of ? "SUCCESS" : mine.has("SUCCESS") ? "STARTED" : furthest());
   const here = mine.size ? { state, since: 0, evidence: "o", place: "", cell: 0, lane: { attempt: 0 } } : null;
-  return { id: node.id, label: node.label, planned: true, result: "", lanes: [], here, done: mine.get("SUCCESS") ?? 0, ...wordsOf(node, mine) };
+  return { id: node.id, label: node.label, planned: true, result: "", lanes: [], here, done: mine.get("SUCCESS") ?? 0, ...shareOf(node, mine) };
 }
 
-function wordsOf(node, mine) {
+function shareOf(node, mine) {
   const states = [...CROWD_WAY.filter((state) => mine.has(state)), ...[...mine.keys()].filter((state) => !CROWD_WAY.includes(state)).sort(byText)];
   const left = node.of - [...mine.values()].reduce((sum, number) => sum + number, 0);
   const found = [...states.map((state) => [state, mine.get(state)]), ...(left ? [["not sent yet", left]] : [])];
