@@ -24,8 +24,8 @@ test: .venv/.installed ## prove every cell of every lesson, and all the rest
 mutations: .venv/.installed ## make the lessons wrong on purpose, and see each one noticed
 	@$(PY) -m tests.notebooks.mutate $(ARGS)
 
-disorder: .venv/.installed ## run the lessons twice, in any order, half-way and with the worker killed
-	@$(PY) -m pytest -n 4 --dist loadfile -m disorder tests/notebooks/test_disorder.py $(ARGS)
+long: .venv/.installed ## what takes its time: lessons in disorder, ten thousand rows
+	@$(PY) -m pytest -n 4 --dist loadfile -m long tests $(ARGS)
 
 notebooks: .venv/.installed ## run all lessons and store their outputs, normalised
 	@$(PY) -m tests.notebooks.rewrite $(ARGS)
@@ -58,4 +58,4 @@ browser: .venv/.browser ## install what the browser tests need besides chromium,
 .venv/.bench: requirements-bench.lock .venv/.installed
 	@$(INSTALL) requirements-bench.lock && touch $@
 
-.PHONY: setup lab demo test mutations disorder notebooks bench lint browser clean help
+.PHONY: setup lab demo test mutations long notebooks bench lint browser clean help

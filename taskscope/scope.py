@@ -98,7 +98,7 @@ class Scope:
             self._fold()
             said = [line for line in self.status if ": not available: " in line and not line.startswith("commands")]
             due = time.monotonic() - LATE
-            if silent := sum(since < due for since in self._silent.values()):
+            if not self._unread and (silent := sum(since < due for since in self._silent.values())):
                 which = "a task" if silent == 1 else f"{silent} tasks"
                 said.append(f"only the result backend told of the end of {which}: the events of that worker are off (start it with -E)")
             elif self._history.seen and not self._history.workers:

@@ -141,7 +141,7 @@ def test_whose_a_task_is() -> None:
 # -- all lessons: `make disorder` ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.disorder
+@pytest.mark.long
 @all_lessons
 def test_a_lesson_that_is_run_twice_says_the_same_twice(lesson: Lesson) -> None:
     with kernel() as notebook:
@@ -149,7 +149,7 @@ def test_a_lesson_that_is_run_twice_says_the_same_twice(lesson: Lesson) -> None:
         run_whole(notebook, lesson)
 
 
-@pytest.mark.disorder
+@pytest.mark.long
 @all_lessons
 def test_a_lesson_left_in_its_middle_runs_whole_in_another_kernel(lesson: Lesson) -> None:
     leave_after(lesson, len(lesson.code) // 2)
@@ -157,7 +157,7 @@ def test_a_lesson_left_in_its_middle_runs_whole_in_another_kernel(lesson: Lesson
         run_whole(notebook, lesson)
 
 
-@pytest.mark.disorder
+@pytest.mark.long
 @all_lessons
 def test_a_worker_killed_before_any_cell_leaves_errors_with_a_next_step(lesson: Lesson) -> None:
     position = random.randrange(1, len(lesson.code))
@@ -174,7 +174,7 @@ def test_a_worker_killed_before_any_cell_leaves_errors_with_a_next_step(lesson: 
         run_whole(notebook, lesson)
 
 
-@pytest.mark.disorder
+@pytest.mark.long
 @all_lessons
 def test_cells_in_any_order_end_and_the_lesson_runs_from_the_top_after_them(lesson: Lesson) -> None:
     order = [*reversed(range(len(lesson.code))), *random.sample(range(len(lesson.code)), len(lesson.code))]
@@ -185,7 +185,7 @@ def test_cells_in_any_order_end_and_the_lesson_runs_from_the_top_after_them(less
         run_whole(notebook, lesson)
 
 
-@pytest.mark.disorder
+@pytest.mark.long
 @all_lessons
 def test_a_lesson_in_two_notebooks_at_once_ends_in_both_and_runs_from_the_top_after_that(lesson: Lesson) -> None:
     def run() -> None:

@@ -100,6 +100,7 @@ def test_what_is_wrong_is_named_with_its_line_and_changes_nothing(notebook: Kern
     assert notebook.say("from tutorial_tasks.arithmetic import add\ntriple.delay(2).get(timeout=10), add.delay(2, 3).get(timeout=10)") == "(6, 5)"
 
 
+@pytest.mark.long
 def test_code_that_only_a_notebook_can_run_is_taken_back_and_the_worker_runs_again(notebook: Kernel) -> None:
     before = my_tasks_file().read_text()
     said = notebook.say(magic(TRIPLE.replace("3", "5") + "\nfrom IPython import get_ipython\nshell = get_ipython().user_ns\n"))
@@ -109,6 +110,7 @@ def test_code_that_only_a_notebook_can_run_is_taken_back_and_the_worker_runs_aga
     assert notebook.say("triple(2), triple.delay(2).get(timeout=10)") == "(6, 6)"
 
 
+@pytest.mark.long
 def test_a_first_file_that_is_taken_back_is_gone(notebook: Kernel) -> None:
     my_tasks_file().unlink(missing_ok=True)
     assert "and the worker runs again" in notebook.say(magic(TRIPLE + "\nfrom IPython import get_ipython\nget_ipython().user_ns\n"))
@@ -129,6 +131,7 @@ def test_a_script_does_the_same_with_a_worker_that_was_stopped(capsys: pytest.Ca
     assert capsys.readouterr().out == WRITTEN.replace("restarted", "started")
 
 
+@pytest.mark.long
 def test_a_file_that_was_edited_by_hand_is_read_when_a_notebook_connects(notebook: Kernel) -> None:
     notebook.say(magic(TRIPLE))
     file = my_tasks_file()
@@ -143,6 +146,7 @@ def test_a_file_that_was_edited_by_hand_is_read_when_a_notebook_connects(noteboo
     assert "it runs again" in notebook.say(CONNECT)
 
 
+@pytest.mark.long
 def test_another_notebook_s_file_is_named_when_a_task_is_missing(notebook: Kernel) -> None:
     notebook.say(magic(TRIPLE))
     lab.my_tasks(TRIPLE.replace("triple", "thrice"))  # this process is the other notebook
@@ -196,6 +200,7 @@ def test_somebody_else_s_worker_is_not_restarted_but_it_is_said_how(app: Any, mo
         worker.wait(20)
 
 
+@pytest.mark.long
 def test_a_task_outlives_the_stack_and_its_notebook(notebook: Kernel) -> None:
     notebook.say(magic(TRIPLE))
     client.down()

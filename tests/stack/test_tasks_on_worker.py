@@ -201,6 +201,7 @@ def test_two_requests_at_once_do_not_mix(app: Any) -> None:
 # -- projects --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_ten_thousand_projects_arrive_once_each(app: Any, capsys: pytest.CaptureFixture[str]) -> None:
     name = f"stress-{uuid.uuid4()}.jsonl"
     file = data_dir / name
