@@ -356,7 +356,7 @@ def _lanes(board: Board, film: Mapping[str, Any], tasks: Sequence[dict[str, Any]
         board.path(f"grid {number}", "rule", "M", x, 20.0, "V", board.height - 6)
         board.text(f"tick {number}", "faint", x, 14, tick(number * step, step), 0, "middle" if number else "start")
     if by == "slot":
-        _slot_rows(board, tasks, slots, t, at, left, top, pitch)
+        _slot_rows(board, tasks, slots, t, min(t, end), at, left, top, pitch)
     else:
         for task in tasks:
             for lane in task["lanes"]:
@@ -372,9 +372,7 @@ def _lane_row(
 ) -> None:
     key = f"{task['id']} {lane['attempt']} {lane['delivery']}"
     middle = top + 13
-    extra = (f"attempt {lane['attempt'] + 1}" if lane["attempt"] else "") or (
-        f"delivery {lane['delivery'] + 1}" if lane["delivery"] else ""
-    )
+    extra = (f"attempt {lane['attempt'] + 1}" if lane["attempt"] else "") or (f"run {lane['delivery'] + 1}" if lane["delivery"] else "")
     room = left - 16 - (extent(extra, 11) + 8 if extra else 0)
     shown = [mark for mark in lane["marks"] if mark[1] <= t]
     board.text(f"label {key}", "text" if shown else "faint", 4, middle + 4, task["label"], room)
@@ -454,6 +452,7 @@ def _slot_rows(
     tasks: Sequence[dict[str, Any]],
     slots: Sequence[tuple[str, int]],
     t: float,
+    until: float,
     at: Callable[[float], float],
     left: float,
     top: float,
@@ -472,12 +471,12 @@ def _slot_rows(
     for row, (host, slot) in enumerate(slots):
         middle, key = top + row * pitch + 13, f"{host} {slot}"
         idle, edge = 0.0, first
-        for begin, stop in [*sorted(busy[host, slot]), (t, t)]:
+        for begin, stop in [*sorted(busy[host, slot]), (until, until)]:
             if begin > edge:
                 board.rect(f"idle {key} {plain(_r(edge * 1000))}", "idle", at(edge), middle - 8, at(begin) - at(edge), 16)
                 idle += begin - edge
             edge = max(edge, stop)
-        share = f"idle {floor(100 * idle / (t - first) + 0.5)} %" if t > first else ""
+        share = f"idle {floor(100 * idle / (until - first) + 0.5)} %" if until > first else ""
         board.text(f"extra {key}", "faint", left - 10, middle + 4, share, 0, "end")
         name = (f"slot {slot}" if slot else "slot ?") + (f" {host}" if len({h for h, _ in slots}) > 1 else "")
         board.text(f"label {key}", "text", 4, middle + 4, name, left - 24 - extent(share, 11))

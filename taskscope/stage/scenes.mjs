@@ -267,7 +267,7 @@ function lanes(board, film, tasks, t, by) {
     board.path(`grid ${number}`, "rule", "M", x, 20, "V", board.height - 6);
     board.text(`tick ${number}`, "faint", x, 14, tick(number * step, step), 0, number ? "middle" : "start");
   }
-  if (by === "slot") slotRows(board, tasks, slots, t, at, left, top, pitch);
+  if (by === "slot") slotRows(board, tasks, slots, t, min(t, end), at, left, top, pitch);
   else for (const task of tasks) for (const lane of task.lanes) laneRow(board, task, lane, t, at, left, top + lane.row * pitch);
   if (!tasks.length) board.text("empty", "faint", PAD, top + 16, "nothing has happened yet");
   if (t < end) board.path("now", "now", "M", at(t), 18, "V", board.height - 4);
@@ -276,7 +276,7 @@ function lanes(board, film, tasks, t, by) {
 function laneRow(board, task, lane, t, at, left, top) {
   const key = `${task.id} ${lane.attempt} ${lane.delivery}`;
   const middle = top + 13;
-  const extra = lane.attempt ? `attempt ${lane.attempt + 1}` : lane.delivery ? `delivery ${lane.delivery + 1}` : "";
+  const extra = lane.attempt ? `attempt ${lane.attempt + 1}` : lane.delivery ? `run ${lane.delivery + 1}` : "";
   const shown = lane.marks.filter((mark) => mark[1] <= t);
   board.text(`label ${key}`, shown.length ? "text" : "faint", 4, middle + 4, task.label, left - 16 - (extra ? extent(extra, 11) + 8 : 0));
   if (extra) board.text(`extra ${key}`, "faint", left - 10, middle + 4, extra, 0, "end");
@@ -334,7 +334,7 @@ function slotsOf(film, tasks) {
   return [...seen.values()].sort((one, two) => hosts.indexOf(one.host) - hosts.indexOf(two.host) || one.slot - two.slot);
 }
 
-function slotRows(board, tasks, slots, t, at, left, top, pitch) {
+function slotRows(board, tasks, slots, t, until, at, left, top, pitch) {
   const rows = new Map(slots.map(({ host, slot }, row) => [`${host} ${slot}`, { row, busy: [] }]));
   const work = [];
   for (const task of tasks)
@@ -351,7 +351,7 @@ function slotRows(board, tasks, slots, t, at, left, top, pitch) {
   slots.forEach(({ host, slot }, row) => {
     const [middle, key] = [top + row * pitch + 13, `${host} ${slot}`];
     let [idle, edge] = [0, work.length ? first : 0];
-    for (const [begin, stop] of [...rows.get(key).busy.sort((one, two) => one[0] - two[0] || one[1] - two[1]), [t, t]]) {
+    for (const [begin, stop] of [...rows.get(key).busy.sort((one, two) => one[0] - two[0] || one[1] - two[1]), [until, until]]) {
       if (begin > edge) {
         board.rect(`idle ${key} ${round(edge * 1000)}`, "idle", at(edge), middle - 8, at(begin) - at(edge), 16);
         idle += begin - edge;
@@ -359,7 +359,7 @@ function slotRows(board, tasks, slots, t, at, left, top, pitch) {
       edge = max(edge, stop);
     }
     const from = work.length ? first : 0;
-    const share = t > from ? `idle ${floor((100 * idle) / (t - from) + 0.5)} %` : "";
+    const share = until > from ? `idle ${floor((100 * idle) / (until - from) + 0.5)} %` : "";
     board.text(`extra ${key}`, "faint", left - 10, middle + 4, share, 0, "end");
     board.text(`label ${key}`, "text", 4, middle + 4, (slot ? `slot ${slot}` : "slot ?") + (several ? ` ${host}` : ""), left - 24 - extent(share, 11));
   });

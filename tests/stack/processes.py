@@ -65,7 +65,7 @@ class Checkout:
     def run(self, *argv: str, **extra: str) -> subprocess.CompletedProcess[str]:
         """Run Python with these arguments to its end."""
         return subprocess.run(
-            [sys.executable, *argv], cwd=self.root, env=self.environment(**extra), capture_output=True, text=True, timeout=60, check=False
+            [sys.executable, *argv], cwd=self.root, env=self.environment(**extra), capture_output=True, text=True, timeout=120, check=False
         )
 
     def command(self, *argv: str, **extra: str) -> subprocess.CompletedProcess[str]:
