@@ -16,7 +16,7 @@ from celery.signals import before_task_publish
 from classroom import evidence, lab
 from classroom.errors import ClassroomError
 from classroom.exercises.model import Answer, NotYet, exercise, run
-from classroom.exercises.setting import finished, worker_as_it_was
+from classroom.exercises.setting import finished, nothing_left_to_do, worker_as_it_was
 
 _PATIENCE = 2.0  # seconds for which one of a pair waits for the other: enough to start it, and short where it never comes
 _HEAD_START = 0.5  # seconds for which a group is still running when the learner's function gets it
@@ -28,6 +28,7 @@ def three_at_once(answer: Answer) -> str:
     calls, answers = _three_calls()
     with worker_as_it_was():
         lab.worker.start()
+        nothing_left_to_do()
         with _posting() as letters:
             returned = run(answer, list(calls))
         _all_sent(letters, calls, returned)

@@ -8,7 +8,7 @@ from typing import Any
 
 from celery import Celery, Task
 
-from classroom import evidence, lab
+from classroom import evidence, lab, leftovers
 from classroom.errors import ClassroomError
 from classroom.stack import client
 from classroom.stack.supervisor import QUEUES
@@ -64,6 +64,20 @@ def nobody_listening() -> Iterator[None]:
     with worker_as_it_was():
         lab.worker.stop()
         yield
+
+
+def nothing_left_to_do(timeout: float = 6) -> None:
+    """Wait until the worker has nothing left of what was tried before.
+
+    Raises:
+        ClassroomError: it still has, for instance a task that waits at a gate.
+    """
+    evidence.wait_until(
+        lambda: not leftovers.look(the_app(), worker_runs=True).in_worker,
+        timeout,
+        "the worker has done what it was given before",
+        "lab.connect(), which clears that away, then run this cell again",
+    )
 
 
 def worker_runs() -> bool:

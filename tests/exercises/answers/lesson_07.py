@@ -12,7 +12,7 @@ WRONG = [
     ("07.1", "a plan that is not sent", "return add.s(1, 1) | add.si(2, 2) | add.si(3, 3)", "call its apply_async()"),
     ("07.1", "three delays", "return [add.delay(n, n) for n in (1, 2, 3)]", "your notebook sent 3 messages"),
     ("07.1", "a group", "return group(add.s(n, n) for n in (1, 2, 3)).apply_async()", "your notebook sent 3 messages"),
-    ("07.1", "wait for each", "return [add.delay(n, n).get(timeout=5) for n in (1, 2, 3)]", "waited for each answer"),
+    ("07.1", "wait for each", "return [add.delay(n, n).get(timeout=5) for n in (1, 2, 3)]", "If it waits in between"),
     ("07.1", ".s for .si", "return (add.s(1, 1) | add.s(2, 2) | add.s(3, 3)).apply_async()", "could not send the next step"),
     (
         "07.1",

@@ -1,6 +1,7 @@
 """Answers to the exercises of 08."""
 
 NAMES = """
+from classroom import lab
 from celery import chord, group
 from celery.exceptions import NotRegistered, TimeoutError
 from tutorial_tasks.arithmetic import add, multiply, total
@@ -16,6 +17,12 @@ WRONG = [
     ("08.1", "not sent", "return chord([silent, south, west], total.s())", "no message was sent"),
     ("08.1", "a group", "return group(silent, south, west).apply_async()", "they are no header of a chord"),
     ("08.1", "nobody is held", "return chord([east, south, west], total.s()).apply_async()", "ended as SUCCESS"),
+    (
+        "08.1",
+        "no worker",
+        "lab.worker.stop(); return chord([east, south, west], total.s()).apply_async()",
+        "you took the worker away",
+    ),
     ("08.1", "two are held", "return chord([silent, south.set(queue='east'), west], total.s()).apply_async()", "the counter says 1 of 3"),
     ("08.1", "all are held", "return chord([silent, south, west], total.s()).apply_async(queue='east')", "the counter says 0 of 3"),
     ("08.1", "the body is held", "return chord([east, south, west], total.s().set(queue='east')).delay()", 'waits in the queue "east"'),
