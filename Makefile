@@ -19,13 +19,13 @@ demo: .venv/.installed ## run the lessons' steps as one plain script
 
 # Four at once on two cores: most tests wait for a worker that starts or stops.
 test: .venv/.installed ## prove every cell of every lesson, and all the rest
-	@$(PY) -m pytest -n 4 --dist loadfile $(ARGS)
+	@$(PY) -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 mutations: .venv/.installed ## make the lessons wrong on purpose, and see each one noticed
 	@$(PY) -m tests.notebooks.mutate $(ARGS)
 
 long: .venv/.installed ## what takes its time: lessons in disorder, ten thousand rows
-	@$(PY) -m pytest -n 4 --dist loadfile -m long tests $(ARGS)
+	@$(PY) -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m long tests $(ARGS)
 
 notebooks: .venv/.installed ## run all lessons and store their outputs, normalised
 	@$(PY) -m tests.notebooks.rewrite $(ARGS)

@@ -53,10 +53,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByFile:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuse a cell that nbval would run without comparing anything."""
+    """Refuse a cell that nbval would run without comparing anything; let what waits long begin early, and quick tests fill the end."""
     for item in items:
         if isinstance(item, IPyNbCell) and item.cell.source.strip() and item.cell.execution_count is None:
             raise pytest.UsageError(f"{item.nodeid} has no stored run, so nothing would be compared: make notebooks")
+    items.sort(key=lambda item: 2 if "/unit/" in item.nodeid else 0 if re.search("/(stack|browser)/", item.nodeid) else 1)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -166,6 +166,7 @@ def test_a_reload_keeps_the_picture_of_a_saved_notebook(notebook: Notebook) -> N
     assert picture.get_attribute("data-view") == "lanes"
 
 
+@pytest.mark.long
 def test_a_notebook_whose_kernel_is_gone_shows_the_stills(opened: Notebook, server: Lab) -> None:
     browser = opened.page.context.browser
     assert browser

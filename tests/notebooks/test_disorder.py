@@ -83,6 +83,7 @@ def test_another_open_notebook_s_tasks_are_told_and_not_touched(app: Any) -> Non
         assert lab.unacknowledged() == []
 
 
+@pytest.mark.long
 def test_what_is_busy_beside_another_notebook_s_task_is_stopped_alone() -> None:
     with kernel() as other:
         other.say(CONNECT)
@@ -98,6 +99,7 @@ def test_what_is_busy_beside_another_notebook_s_task_is_stopped_alone() -> None:
         assert other.say("Gate('a').open()\nmine.get(timeout=10)") == "'a'"
 
 
+@pytest.mark.long
 def test_two_notebooks_at_once_that_leave_the_worker_alone_have_the_same_outputs() -> None:
     def run(lesson: Lesson) -> None:
         with kernel() as notebook:
@@ -108,6 +110,7 @@ def test_two_notebooks_at_once_that_leave_the_worker_alone_have_the_same_outputs
             done.result(60)
 
 
+@pytest.mark.long
 def test_a_worker_that_is_killed_is_named_under_the_cell_that_misses_it() -> None:
     with kernel() as notebook:
         notebook.say(CONNECT)
@@ -120,6 +123,7 @@ def test_a_worker_that_is_killed_is_named_under_the_cell_that_misses_it() -> Non
         assert notebook.say("result.get(timeout=1)") == "TimeoutError: The operation timed out.", "what was sent then is cleared away"
 
 
+@pytest.mark.long
 def test_a_queue_that_a_lesson_had_the_worker_read_is_not_read_after_it(app: Any) -> None:
     app.control.add_consumer("sloww", reply=True)
     with kernel() as notebook:

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,12 +9,11 @@ from typing import Any
 from celery import Celery
 from kombu.entity import Queue
 
-from tests.stack.processes import PATIENCE, ROOT
+from tests.stack.processes import another_worker
 
 QUEUE = "odd"
 MARKUP = "<b onclick='x()'>shop</b>.<script>alert(1)</script>&amp;\"']]>"
 
-HASTE = ("-n", "odd@lab", "--without-gossip", "--without-mingle")
 SILENT = {"worker_send_task_events": False, "worker_enable_remote_control": False}
 
 
@@ -55,25 +52,7 @@ app = application(**json.loads(os.environ.get("ODD_SETTINGS", "{}")))
 @contextmanager
 def running(**settings: Any) -> Iterator[Celery]:
     """Run a worker of the application until the block ends; it is ready when the block begins."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "celery", "-A", "tests.stack.odd", "worker", "-P", "threads", "-c", "1", *HASTE, "-l", "info"],
-        cwd=ROOT,
-        env=os.environ | {"ODD_SETTINGS": json.dumps(settings), "C_FORCE_ROOT": "1"},  # in a container we are root, and one test pickles
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr
-    with process, process.stderr:
-        try:
-            log = []
-            for line in process.stderr:
-                log.append(line)
-                if "ready." in line:
-                    break
-            assert log and "ready." in log[-1], "".join(log)
-            yield application(**settings)
-        finally:
-            process.terminate()
-            process.stderr.read()
-            assert process.wait(PATIENCE) == 0
+    # In a container we are root, and one test pickles.
+    environment = {"ODD_SETTINGS": json.dumps(settings), "C_FORCE_ROOT": "1"}
+    with another_worker("tests.stack.odd", "-P", "threads", "-c", "1", "-n", "odd@lab", **environment):
+        yield application(**settings)

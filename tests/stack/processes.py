@@ -4,8 +4,10 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,6 +101,22 @@ def eventually(condition: Callable[[], Any], what: str) -> Any:
         assert time.monotonic() < deadline, f"waited {PATIENCE:g} s in vain until {what}"
         time.sleep(0.01)
     return value
+
+
+@contextmanager
+def another_worker(module: str, *options: str, **environment: str) -> Iterator[Path]:
+    """Run a worker of an application of the tests until the block ends; it is ready when the block begins. Give its log."""
+    command = [sys.executable, "-m", "celery", "-A", module, "worker", "-l", "info", "--without-mingle", "--without-gossip", *options]
+    with tempfile.NamedTemporaryFile("w", prefix="worker-", suffix=".log") as output:
+        log = Path(output.name)
+        process = subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, stdout=output, stderr=output)
+        try:
+            eventually(lambda: " ready." in log.read_text() or process.poll() is not None, "the worker is ready")
+            assert process.poll() is None, log.read_text()
+            yield log
+        finally:
+            process.terminate()
+            assert process.wait(PATIENCE) == 0, log.read_text()
 
 
 def is_gone(process: psutil.Process) -> bool:

@@ -1,14 +1,12 @@
 """An application whose workers send no events of their own accord, and a way to run one of them."""
 
 import os
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
+from pathlib import Path
 
 from celery import Celery
 
-from tests.stack.processes import PATIENCE, ROOT
+from tests.stack.processes import another_worker
 
 QUEUE = "quiet"
 
@@ -27,28 +25,6 @@ def double(x: int) -> int:
     return 2 * x
 
 
-@contextmanager
-def worker(**environment: str) -> Iterator[None]:
+def worker(**environment: str) -> AbstractContextManager[Path]:
     """Run a worker until the block ends; it is ready when the block begins."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "celery", "-A", "tests.stack.quiet", "worker", "-P", "threads", "-c", "1", "-n", "quiet@lab", "-l", "info"],
-        cwd=ROOT,
-        env=os.environ | environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr
-    with process, process.stderr:
-        try:
-            log = []
-            for line in process.stderr:
-                log.append(line)
-                if "ready." in line:
-                    break
-            assert process.poll() is None, log
-            yield
-        finally:
-            process.terminate()
-            process.stderr.read()
-            assert process.wait(PATIENCE) == 0
+    return another_worker("tests.stack.quiet", "-P", "threads", "-c", "1", "-n", "quiet@lab", **environment)

@@ -3,8 +3,6 @@
 import base64
 import json
 import re
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,7 +16,7 @@ from celery.canvas import Signature, maybe_signature
 from celery.result import GroupResult
 
 from taskscope.canvas import Plan, plan
-from tests.stack.processes import ROOT
+from tests.stack.processes import another_worker
 from tutorial_tasks.arithmetic import add, total
 from tutorial_tasks.celery_app import app as tutorial
 from tutorial_tasks.lifecycle import fail
@@ -266,17 +264,8 @@ def outcome(result: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def replacing_worker(app: Any, fresh_stack: Any) -> Iterator[None]:
-    argv = [sys.executable, "-m", "celery", "-A", "tests.stack.canvas_tasks", "worker", "-Q", "canvas", "-n", "canvas@lab", "-P", "solo"]
-    process = subprocess.Popen(
-        [*argv, "--without-mingle", "--without-gossip"], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + PATIENCE
-    while not app.control.ping(["canvas@lab"], timeout=0.3):
-        assert process.poll() is None, "the worker of the tests has ended"
-        assert time.monotonic() < deadline, "the worker of the tests does not answer"
-    yield
-    process.terminate()
-    process.wait(10)
+    with another_worker("tests.stack.canvas_tasks", "-Q", "canvas", "-n", "canvas@lab", "-P", "solo"):
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -33,6 +33,7 @@ def test_its_sections_are_the_lesson_s_headings(lesson: Lesson) -> None:
     assert f"# {ast.get_docstring(STEPS[f'step_{lesson.path.stem}'])}" == f"{lesson.cells[0].source.splitlines()[0]}."
 
 
+@pytest.mark.long
 def test_it_runs_to_the_end_and_shows_every_section(tmp_path: Path) -> None:
     run = Checkout(ROOT, tmp_path).run("client.py")
     assert run.returncode == 0, run.stdout + run.stderr

@@ -17,7 +17,7 @@ from celery.result import AsyncResult, GroupResult
 
 from classroom.evidence import wait_until
 from tests.stack import troubled
-from tests.stack.processes import ROOT
+from tests.stack.processes import ROOT, another_worker
 from tests.stack.troubled import add, app, total
 
 INDEX = ROOT / "docs" / "errors.md"
@@ -144,6 +144,7 @@ PROVOKED: dict[str, Callable[[], Any]] = {
     "AttributeError: 'int' object has no attribute 'get'": lambda: add(1, 1).get(timeout=10),
     "AttributeError: 'int' object has no attribute 'app'": lambda: group([add(1, 1), add(2, 2)])(),
     "TypeError: unsupported operand type(s) for |: 'int' and '…'": lambda: add(1, 1) | add.s(2),
+    "TypeError: unsupported operand type(s) for |: 'AsyncResult' and '…'": lambda: add.delay(1, 1) | add.s(2),
     "TypeError: add() missing 1 required positional argument: 'y'": lambda: add.delay(1),
     "TypeError: add() got an unexpected keyword argument 'countdown'": lambda: add.delay(1, 2, countdown=5),
     "add() argument after * must be an iterable, not int": lambda: add.apply_async(1),
@@ -168,6 +169,9 @@ PROVOKED: dict[str, Callable[[], Any]] = {
     "get() is None after forget()": forgotten,
     "state 'PENDING' of a task with ignore_result that is done": ignored,
     "GroupResult.restore(…) is None": not_saved,
+    "AttributeError: 'NoneType' object has no attribute 'get'": lambda: GroupResult.restore("not-saved", app=app).get(timeout=1),
+    "TypeError: dict.get() takes no keyword arguments": lambda: add.s(1, 1).get(timeout=1),
+    "KeyError: 1": lambda: answer(troubled.echo.delay({1: "one"}))[1],
     "NotImplementedError: No result backend is configured.": lambda: elsewhere(broker()).get(timeout=1),
     "AttributeError: 'DisabledBackend' object has no attribute '_get_task_meta_for'": lambda: elsewhere(broker()).state,
     "RuntimeError: Never call result.get() within a task!": lambda: answer(troubled.ask_another.delay()),
@@ -202,14 +206,13 @@ SAID_BY_THE_WORKER = [words for words in PROVOKED if words.startswith(("Received
 
 
 @pytest.fixture(scope="module")
-def log(fresh_stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The worker with the troubled tasks; the broker is one that forgets all this afterwards."""
-    file = tmp_path_factory.mktemp("troubled") / "worker.log"
+def log(fresh_stack: Any) -> Iterator[Path]:
+    """What the worker with the troubled tasks says; the broker is one that forgets all this afterwards."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CELERY_RESULT_BACKEND", broker())
         app.conf.result_backend = broker()
-        with troubled.worker(file):
-            yield file
+        with another_worker("tests.stack.troubled", "-c", "2", "-n", "troubled@lab", "-Q", troubled.QUEUE) as said:
+            yield said
 
 
 def literal(words: str) -> str:

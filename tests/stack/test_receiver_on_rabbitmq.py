@@ -102,6 +102,7 @@ def rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rabbit]:
         rabbit.close()
 
 
+@pytest.mark.long
 def test_nothing_is_lost_on_rabbitmq_and_what_is_not_there_is_said(rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
         monkeypatch.delenv(name, raising=False)

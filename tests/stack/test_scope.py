@@ -71,7 +71,7 @@ def test_the_tasks_behind_the_result_of_a_group_or_a_chord_are_shown_in_the_orde
 
 
 def test_an_id_of_which_nobody_has_heard_is_told_as_such(app: Celery, scope: Scope) -> None:
-    assert repr(scope.lanes(app.AsyncResult("no-such-id"))) == "1 more: no witness has said anything"
+    assert repr(scope.lanes(app.AsyncResult("no-such-id"))) == "1 task: no witness has said anything"
     assert repr(scope.witnesses(app.AsyncResult("no-such-id"))) == "an unknown id: no witness has said anything"
     assert repr(scope.stage()) == "nothing has happened yet"
 

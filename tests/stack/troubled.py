@@ -1,16 +1,10 @@
 """An application with everything that goes wrong at one's first try, and a worker for it: what `docs/errors.md` explains."""
 
 import os
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+import time
 from typing import Any
 
 from celery import Celery, Task
-
-from tests.stack.processes import PATIENCE, ROOT, eventually
 
 QUEUE = "troubled"
 
@@ -38,6 +32,11 @@ def add(x: float, y: float) -> float:
 @app.task(shared=False)
 def total(numbers: list[float]) -> float:
     return sum(numbers)
+
+
+@app.task(shared=False)
+def echo(value: Any) -> Any:
+    return value
 
 
 @app.task(shared=False)
@@ -72,21 +71,4 @@ def try_again(self: Task) -> None:
 
 @app.task(shared=False)
 def wait(seconds: float) -> None:
-    import time
-
     time.sleep(seconds)
-
-
-@contextmanager
-def worker(log: Path) -> Iterator[None]:
-    """Run a worker until the block ends; it is ready when the block begins, and says everything in a file."""
-    command = [sys.executable, "-m", "celery", "-A", "tests.stack.troubled", "worker", "-c", "2", "-n", "troubled@lab", "-l", "info"]
-    with log.open("w") as output:
-        process = subprocess.Popen([*command, "-Q", QUEUE, "--without-mingle"], cwd=ROOT, stdout=output, stderr=output)
-        try:
-            eventually(lambda: "ready." in log.read_text() or process.poll() is not None, "the worker is ready")
-            assert process.poll() is None, log.read_text()
-            yield
-        finally:
-            process.terminate()
-            assert process.wait(PATIENCE) == 0
