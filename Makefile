@@ -17,15 +17,15 @@ lab: .venv/.installed ## open JupyterLab on the first lesson, with a broker and 
 demo: .venv/.installed ## run the lessons' steps as one plain script
 	@$(PY) client.py $(ARGS)
 
-# Four at once on two cores: most tests wait for a worker that starts or stops.
+# Five at once on two cores: most tests wait for a worker that starts or stops.
 test: .venv/.installed ## prove every cell of every lesson, and all the rest
-	@$(PY) -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(PY) -m pytest -n 5 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 mutations: .venv/.installed ## make the lessons wrong on purpose, and see each one noticed
 	@$(PY) -m tests.notebooks.mutate $(ARGS)
 
-long: .venv/.installed ## what takes its time: lessons in disorder, ten thousand rows
-	@$(PY) -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m long tests $(ARGS)
+long: .venv/.installed ## what takes its time: lessons in disorder, ten thousand rows, every form of canvas
+	@$(PY) -m pytest -n 5 --dist loadfile --no-loadscope-reorder -m long tests $(ARGS)
 
 notebooks: .venv/.installed ## run all lessons and store their outputs, normalised
 	@$(PY) -m tests.notebooks.rewrite $(ARGS)

@@ -21,6 +21,8 @@ from tutorial_tasks.arithmetic import add, total
 from tutorial_tasks.celery_app import app as tutorial
 from tutorial_tasks.lifecycle import fail
 
+pytestmark = pytest.mark.long
+
 PATIENCE = 20.0
 ENDS = ("task-succeeded", "task-failed", "task-revoked")
 
