@@ -642,7 +642,7 @@ def step_09_collectors() -> None:
     rows = [{"number": number} for number in range(ROWS)]
     with click.progressbar(length=ROWS, label="rows") as bar:
         sent = group(create_project.s(row, path) for row in rows).apply_async()
-        sent.get(timeout=120, callback=lambda _task_id, _row: bar.update(1))
+        sent.get(timeout=max(20, ROWS / 20), callback=lambda _task_id, _row: bar.update(1))
     numbers = [json.loads(line)["number"] for line in file.open()]
     show("rows in the file", len(numbers))
     show("each once", sorted(numbers) == list(range(ROWS)))

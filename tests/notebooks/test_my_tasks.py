@@ -102,6 +102,7 @@ def test_what_is_wrong_is_named_with_its_line_and_changes_nothing(notebook: Kern
 
 @pytest.mark.long
 def test_code_that_only_a_notebook_can_run_is_taken_back_and_the_worker_runs_again(notebook: Kernel) -> None:
+    assert notebook.say(magic(TRIPLE)) == WRITTEN
     before = my_tasks_file().read_text()
     said = notebook.say(magic(TRIPLE.replace("3", "5") + "\nfrom IPython import get_ipython\nshell = get_ipython().user_ns\n"))
     assert "the worker did not start: AttributeError: 'NoneType' object has no attribute 'user_ns'" in said
