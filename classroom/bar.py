@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ipywidgets import IntProgress
 
 _LOOK_EVERY = 0.1  # seconds
-_GIVE_UP_AFTER = 60.0  # seconds without a change
+_GIVE_UP_AFTER = 600.0  # seconds without a change: somebody may read on before running the next cell
 
 
 class Bar:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from celery import chord
-from celery.result import AsyncResult
+from celery.result import AsyncResult, GroupResult
 
 from classroom import evidence, lab
 from classroom.errors import ClassroomError
@@ -41,7 +41,8 @@ def a_fourth_collector(answer: Answer) -> str:
         if not sent:
             raise NotYet("no message was sent")
         if not isinstance(result, AsyncResult):
-            raise NotYet("return what apply_async() gave you")
+            group = " It is the receipt of a group: nobody gathers what its members report" * isinstance(result, GroupResult)
+            raise NotYet(f"return what apply_async() of a chord gave you.{group}")
         fourth = _until(lambda: _fourth(scope, result), "no task of my_tasks was seen: is your collector among the four?")
         _tried_again(scope, fourth)
         gate.open()
@@ -54,7 +55,11 @@ def a_fourth_collector(answer: Answer) -> str:
     got = len(reports.get("args", [[]])[0])
     if got != 4:
         raise NotYet(f"collector_gathering got {got} reports, not four")
-    if kept["result"] != {"request_id": request_id, "item_count": _count(seed, 4)}:
+    if not isinstance(kept["result"], dict) or "item_count" not in kept["result"]:
+        raise NotYet(f"the pipeline ended with {kept['result']}, and nothing was counted: after the gathering come cleanup and process")
+    if kept["result"]["request_id"] != request_id:
+        raise NotYet(f"the pipeline is that of the request {kept['result']['request_id']!r}; your function got {request_id!r}")
+    if kept["result"]["item_count"] != _count(seed, 4):
         raise NotYet(f"the pipeline ended with {kept['result']}; for this request, topic and seed it should count {_count(seed, 4)} items")
     return "your collector found its source closed, came back later, and its items were counted with those of the other three"
 

@@ -1,7 +1,7 @@
 """Answers to the exercises of 09."""
 
 NAMES = """
-from celery import chord
+from celery import chord, group
 from tutorial_tasks.celery_app import app
 from tutorial_tasks.collectors import cleanup, collector_1, collector_2, collector_3, collector_gathering, process
 """
@@ -104,7 +104,9 @@ for number, collector in enumerate(result.parent.results, start=1):
 
 WRONG = [
     ("09.1", "constant", "return 12", "no message was sent"),
-    ("09.1", "not returned", _sent_with("by_hand").replace("return ", ""), "return what apply_async()"),
+    ("09.1", "not returned", _sent_with("by_hand").replace("return ", ""), "return what apply_async() of a chord"),
+    ("09.1", "a group", "return group(c.s(request_id, topic, seed) for c in (collector_1, by_hand)).apply_async()", "receipt of a group"),
+    ("09.1", "another request", _sent_with("by_hand").replace("request_id", "'order 1'"), "is that of the request 'order 1'"),
     ("09.1", "three collectors", _sent_with("by_hand").replace(", by_hand", ""), "is your collector among the four"),
     ("09.1", "asks once", _sent_with("asks_once"), "did not try again"),
     ("09.1", "waits inside", _sent_with("waits_inside"), "does it wait inside the task"),
@@ -115,7 +117,12 @@ WRONG = [
     ("09.1", "of another source", _sent_with("of_another_source"), "it should count"),
     ("09.1", "five reports", _sent_with("by_hand, collector_3"), "got 5 reports"),
     ("09.1", "not in the worker", _FOURTH_BY_NAME, "the worker does not know"),
-    ("09.1", "no ending", _sent_with("by_hand").replace(" | cleanup.s() | process.s()", ""), "it should count"),
+    (
+        "09.1",
+        "no ending",
+        _sent_with("by_hand").replace(" | cleanup.s() | process.s()", ""),
+        "after the gathering come cleanup and process",
+    ),
     ("09.2", "constant", "return 2", "you said 2 of a pipeline"),
     (
         "09.2",
