@@ -9,6 +9,7 @@ The first cell of every lesson:
 import os
 import signal
 import time
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -17,7 +18,7 @@ import psutil
 from classroom import connections, doctor, evidence, hints, leftovers
 from classroom import my_tasks as own_tasks
 from classroom import progress as exercises_passed
-from classroom.bar import Bar as bar
+from classroom.bar import Bar
 from classroom.errors import ClassroomError
 from classroom.predictions import predict
 from classroom.stack import client
@@ -62,6 +63,11 @@ def examine() -> None:
     """Print the doctor's report."""
     for finding in doctor.examine():
         print(finding)
+
+
+def bar(total: int, count: Callable[[], int]) -> Bar:
+    """Return a bar of so many of `total`; show it, and it grows with what `count` returns."""
+    return Bar(total, count)
 
 
 def progress() -> None:

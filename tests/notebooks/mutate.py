@@ -11,6 +11,7 @@ A mutation is killed when the lesson, unchanged before, fails with it because a 
 killed / total, and fails under 100 %.
 """
 
+import ast
 import os
 import shutil
 import subprocess
@@ -46,6 +47,7 @@ class Mutation:
 
         Raises:
             ValueError: the place is not there, or there is more than one.
+            SyntaxError: what it would become is no Python; anything would notice that.
         """
         if self.file == "notebook":
             path = next(checkout.glob(f"notebooks/{self.lesson}_*.ipynb"))
@@ -54,13 +56,16 @@ class Mutation:
             if len(cells) != 1 or cells[0].source.count(self.right) != 1:
                 raise ValueError(f"not in exactly one place of the lesson's code: {self}")
             cells[0].source = cells[0].source.replace(self.right, self.wrong)
+            ast.parse("\n".join(line for line in cells[0].source.splitlines() if not line.startswith("%")))
             nbformat.write(notebook, path)
         else:
             path = checkout / self.file
             before = path.read_text(encoding="utf-8")
             if before.count(self.right) != 1:
                 raise ValueError(f"not exactly once in that file: {self}")
-            path.write_text(before.replace(self.right, self.wrong), encoding="utf-8")
+            after = before.replace(self.right, self.wrong)
+            ast.parse(after)
+            path.write_text(after, encoding="utf-8")
 
 
 def mutations() -> list[Mutation]:
@@ -72,8 +77,8 @@ def mutations() -> list[Mutation]:
     ]
 
 
-def run(mutation: Mutation | None, lesson: str) -> str:
-    """Run a lesson in a checkout of its own, changed or not; return what went wrong with it, or nothing.
+def run(mutation: Mutation) -> str:
+    """Run a lesson in a checkout of its own, with the mutation; return what went wrong with it, or nothing.
 
     Raises:
         RuntimeError: it did not come so far as to compare outputs.
@@ -84,9 +89,8 @@ def run(mutation: Mutation | None, lesson: str) -> str:
             shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
         for name in ("pyproject.toml", "requirements.lock"):
             shutil.copy(ROOT / name, checkout)
-        if mutation:
-            mutation.apply(checkout)
-        notebook = next(checkout.glob(f"notebooks/{lesson}_*.ipynb"))
+        mutation.apply(checkout)
+        notebook = next(checkout.glob(f"notebooks/{mutation.lesson}_*.ipynb"))
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "CLASSROOM", "CELERY", "TUTORIAL"))}
         ran = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", str(notebook)],
@@ -99,7 +103,7 @@ def run(mutation: Mutation | None, lesson: str) -> str:
     if ran.returncode == 0:
         return ""
     if ran.returncode != 1 or not ("NbCellError" in ran.stdout or "Notebook cell execution failed" in ran.stdout):
-        raise RuntimeError(f"{mutation or lesson}: the lesson could not be compared:\n{ran.stdout[-2000:]}{ran.stderr[-2000:]}")
+        raise RuntimeError(f"{mutation}: the lesson could not be compared:\n{ran.stdout[-2000:]}{ran.stderr[-2000:]}")
     return ran.stdout
 
 
@@ -108,7 +112,7 @@ def main() -> int:
     chosen = [mutation for mutation in mutations() if not sys.argv[1:] or mutation.lesson in sys.argv[1:]]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         killed = []
-        for mutation, found in zip(chosen, pool.map(lambda one: run(one, one.lesson), chosen), strict=True):
+        for mutation, found in zip(chosen, pool.map(run, chosen), strict=True):
             killed.append(bool(found))
             print(f"{'killed  ' if found else 'SURVIVED'}  {mutation}", flush=True)
     print(f"{sum(killed)} killed / {len(chosen)} total")

@@ -11,7 +11,7 @@ import pytest
 from classroom.stack.client import current
 from tests.stack.processes import CONNECT, ROOT, Checkout, copy_of_the_checkout, eventually
 
-WITHIN = 15.0  # seconds on a machine with other work; left alone, Celery blocks for 19 where its broker is gone
+WITHIN = 5.0  # seconds, the promise
 NOWHERE = "redis://:x@127.0.0.1:1/0"
 
 
@@ -38,9 +38,13 @@ def one_message(run: subprocess.CompletedProcess[str], took: float, problem: str
 
 
 def timed(checkout: Checkout, *argv: str, **extra: str) -> tuple[subprocess.CompletedProcess[str], float]:
-    begun = time.monotonic()
-    run = checkout.run(*argv, **extra)
-    return run, time.monotonic() - begun
+    """Run to the end, and once or twice more when it took too long: the promise is the program's, not that of a machine with other work."""
+    for _ in range(3):
+        begun = time.monotonic()
+        run = checkout.run(*argv, **extra)
+        if (took := time.monotonic() - begun) < WITHIN:
+            break
+    return run, took
 
 
 @pytest.mark.parametrize(
