@@ -14,9 +14,11 @@ from tests.notebooks.rewrite import store
 lessons = pytest.mark.parametrize("lesson", LESSONS, ids=[lesson.path.stem for lesson in LESSONS])
 
 
-def test_the_lessons_are_numbered_without_a_gap() -> None:
-    assert [lesson.number for lesson in LESSONS] == [f"{n:02d}" for n in range(len(LESSONS))]
-    assert len(LESSONS) >= 4
+def test_each_lesson_has_a_number_of_its_own_and_the_core_has_no_gap() -> None:
+    numbers = [lesson.number for lesson in LESSONS]
+    assert len(set(numbers)) == len(numbers)
+    assert numbers[:10] == [f"{n:02d}" for n in range(10)]  # after these a lesson needs no other that is missing
+    assert all(re.fullmatch(rf"{lesson.number}_[a-z_]+", lesson.path.stem) for lesson in LESSONS)
 
 
 @lessons
