@@ -23,8 +23,8 @@ from classroom.errors import ClassroomError
 from classroom.predictions import predict
 from classroom.stack import client
 from classroom.stack.place import Stack
-from classroom.stack.supervisor import CONCURRENCY, NODE, QUEUES
 from classroom.stack.task_code import sources
+from classroom.stack.worker_process import CONCURRENCY, NODE, QUEUES
 
 __all__ = ["bar", "broker", "connect", "examine", "my_tasks", "predict", "progress", "unacknowledged", "waiting", "worker"]
 

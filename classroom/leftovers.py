@@ -15,7 +15,7 @@ import psutil
 from celery import Celery
 
 from classroom import evidence
-from classroom.stack.supervisor import NODE, QUEUES
+from classroom.stack.worker_process import NODE, QUEUES
 
 _LOOK = "classroom_look"  # what our worker knows beside Celery's own commands (classroom/stack/worker_side.py)
 

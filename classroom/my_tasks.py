@@ -20,8 +20,8 @@ from celery import Celery, _state
 from classroom.errors import ClassroomError
 from classroom.stack import client
 from classroom.stack.place import ROOT, Place, explained, lock_within
-from classroom.stack.supervisor import QUEUES
 from classroom.stack.task_code import MY_TASKS, compile_my_tasks, load_my_tasks, my_tasks_file
+from classroom.stack.worker_process import QUEUES
 from classroom.time_limit import OutOfTime, time_limit
 
 _IMPORT_WITHIN = 10.0  # seconds: a module of tasks defines functions, it does not work

@@ -13,7 +13,7 @@ from classroom import evidence, lab
 from classroom.errors import ClassroomError
 from classroom.exercises.model import Answer, NotYet, exercise, run
 from classroom.exercises.setting import finished, the_app, worker_as_it_was
-from classroom.stack.supervisor import QUEUES
+from classroom.stack.worker_process import QUEUES
 
 
 @exercise("05.1")

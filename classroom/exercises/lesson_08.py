@@ -16,7 +16,7 @@ from celery.signals import before_task_publish
 from classroom import evidence, lab
 from classroom.exercises.model import Answer, NotYet, exercise, run
 from classroom.exercises.setting import discard, finished, the_app, worker_as_it_was, worker_runs
-from classroom.stack.supervisor import QUEUES
+from classroom.stack.worker_process import QUEUES
 from taskscope.gate import gate
 from taskscope.messages import call
 

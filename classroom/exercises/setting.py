@@ -11,7 +11,7 @@ from celery import Celery, Task
 from classroom import evidence, lab, leftovers
 from classroom.errors import ClassroomError
 from classroom.stack import client
-from classroom.stack.supervisor import QUEUES
+from classroom.stack.worker_process import QUEUES
 
 _SETTLE = 0.4  # seconds without a change: by then a worker that wants a message has taken it
 

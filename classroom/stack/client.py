@@ -14,7 +14,8 @@ from typing import IO
 
 from classroom.errors import ClassroomError
 from classroom.stack.place import ROOT, Place, Stack, explained, lock_within
-from classroom.stack.supervisor import REPORT_FD, last_words, read_line_within
+from classroom.stack.processes import last_words, read_line_within
+from classroom.stack.supervisor import REPORT_FD
 
 _OURS = "CLASSROOM_URL"  # beside Celery's own variables: the address that `use` put into them
 _JOIN_WITHIN = 30.0  # seconds, the old stack's end and the new one's start together

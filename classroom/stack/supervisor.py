@@ -12,35 +12,25 @@ import dataclasses
 import fcntl
 import json
 import os
-import re
 import selectors
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import IO, Any
 
 import psutil
 
 from classroom.errors import ClassroomError
-from classroom.stack.lifeline import die_with
-from classroom.stack.place import ROOT, Place, Stack, explained, lock_within
+from classroom.stack.place import Place, Stack, explained, lock_within
+from classroom.stack.processes import STOP_WITHIN, TICK, end, open_log, spawn_with_input
 from classroom.stack.server import Server, find_server, start_server
-from classroom.stack.task_code import my_tasks_file, sources
+from classroom.stack.worker_process import WorkerProcess
 
 REPORT_FD = "CLASSROOM_REPORT_FD"
-QUEUES = ("celery", "slow")
-NODE = "celery@lab"
-CONCURRENCY = 2
 
-_READY_WITHIN = 20.0  # seconds that a worker may take to start
-_STOP_WITHIN = 10.0  # seconds that a worker may take to finish what it runs
-_TICK = 0.25  # seconds between two looks at the lease
 _CRASHES, _CRASH_WINDOW = 5, 60.0  # so many crashes in so many seconds are enough
-_LOG_LIMIT = 5_000_000  # bytes after which a log starts anew
 
 
 class Supervisor:
@@ -52,17 +42,17 @@ class Supervisor:
         self.kept = False  # `classroom up`: stay although nobody has a lease
         self.stopping = False
         self.broker: subprocess.Popen[bytes] | None = None
-        self.worker: subprocess.Popen[bytes] | None = None
+        self.worker = WorkerProcess(place.log("worker"), self.describe)
         self.crashes: list[float] = []
         self.server: Server
         self.stack: Stack
         self.control = socket.create_server(("127.0.0.1", 0))
         self.verbs: dict[str, Callable[[], None]] = {
             "start worker": self.start_worker,
-            "stop worker": self.stop_worker,
-            "pause worker": self.pause_worker,
-            "resume worker": self.resume_worker,
-            "kill worker": self.kill_worker,
+            "stop worker": self.worker.stop,
+            "pause worker": self.worker.pause,
+            "resume worker": self.worker.resume,
+            "kill worker": self.worker.kill,
             "restart broker": self.restart_broker,
             "keep": self.keep,
             "down": self.down,
@@ -73,9 +63,8 @@ class Supervisor:
     def start_broker(self) -> None:
         """Start the broker where it was last, if that port is still free."""
         password, port = self.place.identity()
-        log = self.open_log("broker")
-        self.broker, port = start_server(self.server, self.place.folder, log, password, port, self.spawn_with_input)
-        log.close()
+        with open_log(self.place.log("broker")) as log:
+            self.broker, port = start_server(self.server, self.place.folder, log, password, port, spawn_with_input)
         self.place.remember(password, port)
         self.describe(url=f"redis://:{password}@127.0.0.1:{port}/0", broker_pid=self.broker.pid)
 
@@ -87,85 +76,9 @@ class Supervisor:
     # -- the worker ----------------------------------------------------------------------------------------------
 
     def start_worker(self) -> None:
-        """Start the worker and wait until it says that it is ready; one that is paused goes on.
-
-        Raises:
-            ClassroomError: it ended, or it did not get ready in time; the worker's state is then "failed".
-        """
-        if self.worker and self.worker.poll() is None:
-            self.resume_worker()
-            return
-        self.describe(worker="starting", worker_pid=None, trouble="", sources=sources())
-        report, ready = os.pipe()
-        log = self.open_log("worker")
-        start_of_log = log.tell()
-        self.worker = self.spawn(
-            [
-                *(sys.executable, "-m", "celery", "-A", "tutorial_tasks.celery_app", "worker"),
-                *("--pool", "prefork", "--concurrency", str(CONCURRENCY), "--events", "--loglevel", "INFO"),
-                *("--queues", ",".join(QUEUES), "--hostname", NODE, "--include", "classroom.stack.worker_side"),
-                # Both ask other workers on start; there is none, and asking takes a second.
-                *("--without-mingle", "--without-gossip"),
-            ],
-            log,
-            pass_fds=(ready,),
-            env=os.environ
-            | {
-                "CELERY_BROKER_URL": self.stack.url,
-                "CELERY_RESULT_BACKEND": self.stack.url,
-                "CLASSROOM_READY_FD": str(ready),
-                "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
-            },
-        )
-        os.close(ready)
-        log.close()
-        with open(report) as pipe:
-            said = read_line_within(pipe, _READY_WITHIN, giving_up=lambda: self.stopping)
-        if said:
-            self.describe(worker="running", worker_pid=self.worker.pid, tasks=json.loads(said), trouble="")
-            return
-        self.end_worker(signal.SIGKILL)
-        trouble = last_words(self.place.log("worker"), start_of_log)
-        self.describe(worker="failed", worker_pid=None, tasks=[], trouble=trouble)
-        own = my_tasks_file()
-        remedy = f"mend {own.name}, or remove it" if f"{own.name}, line" in trouble else "python -m classroom logs"
-        raise ClassroomError(f"the worker did not start: {trouble}", remedy)
-
-    def stop_worker(self) -> None:
-        """Stop the worker as a person would, with SIGTERM: it finishes what it runs, within limits."""
-        self.end_worker(signal.SIGTERM)
-        self.describe(worker="stopped", worker_pid=None)
-
-    def kill_worker(self) -> None:
-        """Kill the worker with SIGKILL; it stays dead until it is started again."""
-        self.end_worker(signal.SIGKILL)
-        self.describe(worker="stopped", worker_pid=None)
-
-    def pause_worker(self) -> None:
-        """Freeze the worker and its pool where they are."""
-        self.signal_running_worker(signal.SIGSTOP)
-        self.describe(worker="paused")
-
-    def resume_worker(self) -> None:
-        """Let a frozen worker go on."""
-        self.signal_running_worker(signal.SIGCONT)
-        self.describe(worker="running")
-
-    def signal_running_worker(self, number: signal.Signals) -> None:
-        """Send a signal to the worker and to its pool."""
-        if not self.worker or self.worker.poll() is not None:
-            raise ClassroomError("the worker does not run", "lab.worker.start()")
-        os.killpg(self.worker.pid, number)
-
-    def end_worker(self, number: signal.Signals) -> None:
-        """End the worker, and what is left of its process group after it."""
-        if self.worker:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.worker.pid, signal.SIGCONT)
-            end(self.worker, number)
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.worker.pid, signal.SIGKILL)
-            self.worker = None
+        """Start the worker on our broker; one that is paused goes on."""
+        addresses = {"CELERY_BROKER_URL": self.stack.url, "CELERY_RESULT_BACKEND": self.stack.url}
+        self.worker.start(addresses, giving_up=lambda: self.stopping)
 
     # -- the whole -----------------------------------------------------------------------------------------------
 
@@ -203,7 +116,7 @@ class Supervisor:
         finally:
             # The description goes first, so that nobody joins a stack that is about to end.
             self.place.stack_file.unlink(missing_ok=True)
-            self.end_worker(signal.SIGTERM)
+            self.worker.stop()
             end(self.broker)
 
     def watch(self) -> None:
@@ -225,7 +138,7 @@ class Supervisor:
             selector.register(self.control, selectors.EVENT_READ)
             last_used = time.monotonic()
             while not self.stopping:
-                for key, _ in selector.select(_TICK):
+                for key, _ in selector.select(TICK):
                     if key.fileobj is self.control:
                         self.answer()
                     else:
@@ -247,7 +160,7 @@ class Supervisor:
     def revive(self) -> None:
         """Start again what ended without being told to, unless it keeps doing so."""
         broker_died = self.broker is not None and self.broker.poll() is not None
-        worker_died = self.worker is not None and self.worker.poll() is not None
+        worker_died = self.worker.has_died()
         if not broker_died and not worker_died:
             return
         note(f"{'the broker' if broker_died else 'the worker'} ended by itself")
@@ -260,10 +173,9 @@ class Supervisor:
             elif broker_died:
                 self.start_broker()
             elif given_up:
-                self.end_worker(signal.SIGKILL)
-                self.describe(worker="failed", worker_pid=None, trouble="it keeps dying")
+                self.worker.give_up("it keeps dying")
             else:
-                self.end_worker(signal.SIGKILL)  # what is left of its pool
+                self.worker.kill()  # what is left of its pool
                 self.start_worker()
         except ClassroomError as error:
             note(str(error))
@@ -306,84 +218,6 @@ class Supervisor:
                         os.killpg(pid, signal.SIGKILL)
         self.place.stack_file.unlink(missing_ok=True)
 
-    # -- processes -----------------------------------------------------------------------------------------------
-
-    def spawn(
-        self,
-        argv: list[str],
-        log: IO[bytes],
-        stdin: int = subprocess.DEVNULL,
-        pass_fds: tuple[int, ...] = (),
-        env: dict[str, str] | None = None,
-    ) -> subprocess.Popen[bytes]:
-        """Start a child in a process group of its own, so that Ctrl-C in a terminal is not for it."""
-        me = os.getpid()
-        return subprocess.Popen(
-            argv,
-            cwd=ROOT,
-            env=env,
-            stdin=stdin,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            pass_fds=pass_fds,
-            process_group=0,
-            preexec_fn=lambda: die_with(me),
-        )
-
-    def spawn_with_input(self, argv: list[str], log: IO[bytes], text: bytes) -> subprocess.Popen[bytes]:
-        """Start a child and write to its standard input."""
-        child = self.spawn(argv, log, stdin=subprocess.PIPE)
-        assert child.stdin
-        with contextlib.suppress(BrokenPipeError), child.stdin:
-            child.stdin.write(text)
-        return child
-
-    def open_log(self, name: str) -> IO[bytes]:
-        """Open a log for appending; one that has grown too long starts anew."""
-        path = self.place.log(name)
-        with explained(self.place.folder):
-            too_long = path.exists() and path.stat().st_size > _LOG_LIMIT
-            return path.open("wb" if too_long else "ab")
-
-
-def end(child: subprocess.Popen[bytes] | None, number: signal.Signals = signal.SIGTERM) -> None:
-    """End a child, with SIGKILL when it does not listen."""
-    if child is None:
-        return
-    child.send_signal(number)
-    try:
-        child.wait(_STOP_WITHIN)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
-
-
-def read_line_within(pipe: IO[str], seconds: float, giving_up: Callable[[], bool] = lambda: False) -> str:
-    """Read a line from a pipe; nothing when the other end closes it, or when it takes too long."""
-    deadline = time.monotonic() + seconds
-    with selectors.DefaultSelector() as selector:
-        selector.register(pipe, selectors.EVENT_READ)
-        while time.monotonic() < deadline and not giving_up():
-            if selector.select(_TICK):
-                return pipe.readline().strip()
-    return ""
-
-
-def last_words(log: Path, start: int = 0) -> str:
-    """Find the line of a log that says why a process ended, its last one; of a traceback also say where."""
-    try:
-        lines = [line.strip() for line in log.read_bytes()[start:].decode(errors="replace").splitlines()]
-    except OSError:
-        return "it left no log"
-    lines = [line for line in lines if line]
-    if not lines:
-        return "it said nothing"
-    places = [place for line in lines if (place := re.match(r'File "(.+)", line (\d+)', line))]
-    if not places or not re.match(r"\w+(Error|Exception)\b", lines[-1]):
-        return lines[-1]
-    file, number = places[-1].groups()
-    return f"{lines[-1]} ({file.removeprefix(f'{ROOT}{os.sep}')}, line {number})"
-
 
 def note(text: str) -> None:
     """Write a line to the supervisor's own log."""
@@ -397,7 +231,7 @@ def main() -> None:
     place = Place.current()
     with open(int(os.environ.pop(REPORT_FD)), "w") as report, (place.folder / "lock").open("a") as lock:
         os.set_inheritable(report.fileno(), False)
-        if not lock_within(lock.fileno(), fcntl.LOCK_EX, time.monotonic() + _STOP_WITHIN + 5):
+        if not lock_within(lock.fileno(), fcntl.LOCK_EX, time.monotonic() + STOP_WITHIN + 5):
             report.write(json.dumps({"problem": "another stack does not end", "remedy": "python -m classroom down"}) + "\n")
             return
         supervisor = Supervisor(place, grace=float(os.environ.get("CLASSROOM_GRACE", "20")))

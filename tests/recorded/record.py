@@ -269,7 +269,7 @@ def killed_child(heard: Recorder) -> None:
 @run
 def broken_chain(heard: Recorder) -> None:
     """Of three links the second one fails: the third never runs, and is stored as FAILURE."""
-    from classroom.stack.supervisor import NODE
+    from classroom.stack.worker_process import NODE
     from tutorial_tasks.arithmetic import add
     from tutorial_tasks.lifecycle import fail
 

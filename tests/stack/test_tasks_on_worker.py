@@ -11,7 +11,7 @@ import pytest
 from celery.exceptions import TimeoutError as NoResultYet
 
 from classroom.evidence import stored, unacknowledged, wait_until, waiting
-from classroom.stack.supervisor import NODE
+from classroom.stack.worker_process import NODE
 from tutorial_tasks import collectors
 from tutorial_tasks.arithmetic import add
 from tutorial_tasks.collectors import collector_request

@@ -15,7 +15,7 @@ from classroom import doctor
 from classroom.doctor import Finding
 from classroom.errors import typed
 from classroom.stack.place import ROOT
-from classroom.stack.supervisor import last_words
+from classroom.stack.processes import last_words
 
 
 def test_a_finding_that_is_not_well_names_a_command() -> None:
