@@ -1,4 +1,4 @@
-"""The command line: `python -m classroom up | down | status | doctor | lab | watch | progress | logs`."""
+"""The command line: `python -m classroom up | down | status | doctor | lab | flower | watch | progress | logs`."""
 
 import os
 import sys
@@ -67,20 +67,43 @@ def doctor() -> None:
 
 
 @main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.option("--flower", is_flag=True, help="Open lesson 12 instead, with Flower beside it.")
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
-def lab(args: tuple[str, ...]) -> None:
+def lab(flower: bool, args: tuple[str, ...]) -> None:
     """Open JupyterLab on the first lesson; ARGS go to JupyterLab."""
+    from classroom.flower import WORKSPACE, write_workspace
+
+    workspaces = Place.current().folder / "workspaces"
+    write_workspace(workspaces)
+    first = f"/lab/workspaces/{WORKSPACE}" if flower else f"/lab/tree/{_START}"
     if not client.is_outside():
         click.echo(_line(client.join()))
         # JupyterLab takes our place and our lease with it: the stack lives as long as it does, however it ends.
         os.set_inheritable(client.lease_descriptor(), True)
-    own = ["--ServerApp.ip=127.0.0.1", f"--ServerApp.root_dir={ROOT}", f"--LabApp.default_url=/lab/tree/{_START}"]
+    own = ["--ServerApp.ip=127.0.0.1", f"--ServerApp.root_dir={ROOT}", f"--LabApp.default_url={first}"]
+    own.append(f"--LabApp.workspaces_dir={workspaces}")
     own.append("--ServerApp.contents_manager_class=taskscope.jupyter.ContentsWithStills")  # tomorrow the kernel of today is gone
     own.append("--LanguageServerManager.autodetect=False")  # it would name a dozen programs that nobody needs here
     if os.geteuid() == 0:
         own.append("--ServerApp.allow_root=True")  # in a container we are root, and it listens on loopback only
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", *own, *args])
+
+
+@main.command()
+@click.option("--port", type=click.IntRange(1, 65535), help="Default: 5555, or any that is free.")
+@click.option("--prefix", default="", hidden=True)  # for JupyterLab, which also knows the password
+@click.option("--control", is_flag=True, help="Let its buttons work: stop a worker, revoke a task. Without this it only shows.")
+def flower(port: int | None, prefix: str, control: bool) -> None:
+    """Open Flower, a web page about workers and tasks, for this machine only; it ends with this terminal."""
+    from classroom.flower import USER, free_port, password, serve
+
+    port = free_port(port)
+    if not prefix:
+        can = "its buttons work (--control)" if control else "it is read-only; with --control its buttons work, too"
+        click.echo(f"Flower: http://127.0.0.1:{port} · user {USER}, password {password()}\n{can} · Ctrl-C ends it")
+    sys.stdout.flush()
+    serve(port, prefix, control)
 
 
 @main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
