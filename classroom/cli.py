@@ -10,7 +10,8 @@ from classroom.errors import ClassroomError, typed
 from classroom.stack import client
 from classroom.stack.place import ROOT, Place, Stack
 
-_START = "notebooks/00_start_here.ipynb"
+# What JupyterLab needs to know wherever it runs: here, in a container, on Binder.
+_JUPYTER_SETTINGS = ROOT / "classroom" / "setup" / "jupyter"
 
 
 class _Group(click.Group):
@@ -75,15 +76,15 @@ def lab(flower: bool, args: tuple[str, ...]) -> None:
 
     workspaces = Place.current().folder / "workspaces"
     write_workspace(workspaces)
-    first = f"/lab/workspaces/{WORKSPACE}" if flower else f"/lab/tree/{_START}"
     if not client.is_outside():
         click.echo(_line(client.join()))
         # JupyterLab takes our place and our lease with it: the stack lives as long as it does, however it ends.
         os.set_inheritable(client.lease_descriptor(), True)
-    own = ["--ServerApp.ip=127.0.0.1", f"--ServerApp.root_dir={ROOT}", f"--LabApp.default_url={first}"]
-    own.append(f"--LabApp.workspaces_dir={workspaces}")
-    own.append("--ServerApp.contents_manager_class=taskscope.jupyter.ContentsWithStills")  # tomorrow the kernel of today is gone
-    own.append("--LanguageServerManager.autodetect=False")  # it would name a dozen programs that nobody needs here
+    others = os.environ.get("JUPYTER_CONFIG_PATH")
+    os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join(filter(None, [str(_JUPYTER_SETTINGS), others]))
+    own = ["--ServerApp.ip=127.0.0.1", f"--ServerApp.root_dir={ROOT}", f"--LabApp.workspaces_dir={workspaces}"]
+    if flower:
+        own.append(f"--LabApp.default_url=/lab/workspaces/{WORKSPACE}")
     if os.geteuid() == 0:
         own.append("--ServerApp.allow_root=True")  # in a container we are root, and it listens on loopback only
     sys.stdout.flush()

@@ -18,6 +18,7 @@ import psutil
 from classroom import connections, doctor, evidence, hints, leftovers
 from classroom import my_tasks as own_tasks
 from classroom import progress as exercises_passed
+from classroom.another_worker import AnotherWorker as another_worker
 from classroom.bar import Bar
 from classroom.errors import ClassroomError
 from classroom.predictions import predict
@@ -26,7 +27,20 @@ from classroom.stack.place import Stack
 from classroom.stack.task_code import sources
 from classroom.stack.worker_process import CONCURRENCY, NODE, QUEUES
 
-__all__ = ["bar", "broker", "connect", "examine", "my_tasks", "predict", "progress", "unacknowledged", "waiting", "worker"]
+__all__ = [
+    "another_worker",
+    "bar",
+    "broker",
+    "connect",
+    "examine",
+    "my_tasks",
+    "predict",
+    "progress",
+    "unacknowledged",
+    "until",
+    "waiting",
+    "worker",
+]
 
 _FINISH_WITHIN = 5.0  # seconds
 
@@ -84,6 +98,15 @@ def my_tasks(source: str) -> ModuleType:
         ClassroomError: the source is wrong, or the worker cannot run it; everything is then as it was before.
     """
     return own_tasks.write(source, worker.restart)
+
+
+def until(condition: Callable[[], Any], timeout: float = 10) -> None:
+    """Wait until a condition holds.
+
+    Raises:
+        ClassroomError: it did not, `timeout` seconds long.
+    """
+    evidence.wait_until(condition, timeout, "what you wait for is so")
 
 
 def waiting(queue: str = "celery") -> list[dict[str, Any]]:
