@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from types import TracebackType
+from typing import ClassVar
 
 from classroom.errors import ClassroomError
 from classroom.stack import processes
@@ -19,8 +20,8 @@ _READY_WITHIN = 20.0  # seconds that a worker may take to start
 class AnotherWorker:
     """A `celery worker` on this computer with options of your own; it is ready when you have it.
 
-    `with lab.another_worker(...) as worker:` ends it after the block. Without that it runs until `stop()`, or until
-    the notebook's kernel ends, however that ends.
+    `with lab.another_worker(...) as worker:` ends it after the block. Without that it runs until `stop()`, until the
+    next one is started (two of one name confuse whoever asks), or until the notebook's kernel ends, however that ends.
 
     Args:
         options: as in a terminal: `"--pool", "threads"`.
@@ -29,7 +30,11 @@ class AnotherWorker:
         ClassroomError: it does not start; it says why.
     """
 
+    _latest: ClassVar["AnotherWorker | None"] = None
+
     def __init__(self, *options: str) -> None:
+        if AnotherWorker._latest:
+            AnotherWorker._latest.stop()
         log = Place.current().log("another")
         report, ready = os.pipe()
         with processes.open_log(log) as output:
@@ -37,7 +42,7 @@ class AnotherWorker:
             self._process = processes.spawn(
                 [
                     *(sys.executable, "-m", "celery", "-A", "tutorial_tasks.celery_app", "worker", "--hostname", NODE),
-                    *("--events", "--loglevel", "INFO", "--include", "classroom.stack.worker_side"),
+                    *("--loglevel", "INFO", "--include", "classroom.stack.worker_side"),
                     # Both ask other workers on start, which takes a second.
                     *("--without-mingle", "--without-gossip"),
                     *options,
@@ -53,6 +58,7 @@ class AnotherWorker:
         if not said:
             processes.end(self._process, signal.SIGKILL)
             raise ClassroomError(f"the other worker did not start: {processes.last_words(log, start_of_log)}", f"read {log}")
+        AnotherWorker._latest = self
 
     def __repr__(self) -> str:
         return f"another worker ({'it runs' if self._process.poll() is None else 'it has ended'})"
@@ -65,7 +71,13 @@ class AnotherWorker:
 
     @property
     def pid(self) -> int:
-        """The id of its process, for a signal of yours."""
+        """The id of its process, for a signal of yours.
+
+        Raises:
+            ClassroomError: it has ended; the number may be another process's by now.
+        """
+        if self._process.poll() is not None:
+            raise ClassroomError("the other worker has ended", "run the cell that starts it")
         return self._process.pid
 
     def wait(self, timeout: float) -> None:
@@ -78,7 +90,8 @@ class AnotherWorker:
             self._process.wait(timeout)
         except subprocess.TimeoutExpired:
             raise ClassroomError(
-                f"the other worker has not ended after {timeout:g} seconds; does it wait for a task that runs?", "open its gate, or worker.stop()"
+                f"the other worker has not ended after {timeout:g} seconds; does it wait for a task that runs?",
+                "open its gate, or worker.stop()",
             ) from None
 
     def stop(self) -> None:
