@@ -42,21 +42,19 @@ def waiting_anywhere(app: Celery) -> list[Message]:
 
 def discard(app: Celery, message: Message) -> None:
     """Take a message out of its queue."""
-    with _taken(app, message.key) as (_, messages):
-        for found in messages:
-            if _message(found, message.key).raw == message.raw:
-                found.channel.basic_ack(found.delivery_tag)
-                return
+    with _taken(app, message.key) as (channel, messages):
+        if found := _find(messages, message):
+            channel.basic_ack(found.delivery_tag)
+            messages.remove(found)
 
 
 def move(app: Celery, message: Message, queue: str) -> None:
     """Put a message from its queue into another one."""
     with _taken(app, message.key) as (channel, messages):
-        for found in messages:
-            if _message(found, message.key).raw == message.raw:
-                channel.basic_publish(found, routing_key=queue)
-                channel.basic_ack(found.delivery_tag)
-                return
+        if found := _find(messages, message):
+            channel.basic_publish(found, routing_key=queue)
+            channel.basic_ack(found.delivery_tag)
+            messages.remove(found)
 
 
 def unacknowledged(app: Celery) -> list[Message]:
@@ -98,10 +96,10 @@ def queues(app: Celery) -> list[str]:
 
 @contextlib.contextmanager
 def _taken(app: Celery, queue: str) -> Iterator[tuple[Any, list[Any]]]:
-    """Take all messages of a queue and, at the end of the block, give back those that were not acknowledged."""
+    """Take all messages of a queue and, at the end of the block, give back those that are left of them, each to its place."""
     with app.connection_for_read() as connection:
         channel = connection.default_channel
-        messages = []
+        messages: list[Any] = []
         for _ in range(_size(connection, queue)[0]):  # what comes after the first look is not waited for
             if (message := channel.basic_get(queue)) is None:
                 break
@@ -109,8 +107,10 @@ def _taken(app: Celery, queue: str) -> Iterator[tuple[Any, list[Any]]]:
         try:
             yield channel, messages
         finally:
+            for message in messages:
+                channel.basic_reject(message.delivery_tag, requeue=True)
             if messages:
-                channel.basic_recover(requeue=True)  # returns when they are back, each in its place
+                channel.queue_declare(queue, passive=True)  # answered when they are back
 
 
 def _size(connection: Connection, queue: str) -> tuple[int, int]:
@@ -129,6 +129,10 @@ def _ask(app: Celery, question: str, workers: int) -> list[dict[str, Any]]:
         if replies := app.control.broadcast(question, reply=True, limit=workers, timeout=timeout):
             return [item for reply in replies for items in reply.values() for item in items]
     raise ClassroomError("what a worker has taken only the worker knows, and none answers", "lab.worker.start()")
+
+
+def _find(messages: list[Any], wanted: Message) -> Any:
+    return next((found for found in messages if _message(found, wanted.key).raw == wanted.raw), None)
 
 
 def _as_told(request: dict[str, Any]) -> Message:
