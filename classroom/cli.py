@@ -131,7 +131,7 @@ def progress(reset: bool) -> None:
 
 
 @main.command()
-@click.argument("name", type=click.Choice(["worker", "broker", "supervisor"]), default="worker")
+@click.argument("name", type=click.Choice(["worker", "broker", "rabbitmq", "rabbitmq-worker", "supervisor"]), default="worker")
 @click.option("-n", "--lines", type=click.IntRange(min=1), default=40, show_default=True, help="How many of the last lines.")
 def logs(name: str, lines: int) -> None:
     """Print the last lines of a log."""
@@ -143,4 +143,4 @@ def logs(name: str, lines: int) -> None:
 
 def _line(stack: Stack) -> str:
     trouble = f" ({stack.trouble})" if stack.trouble else ""
-    return f"{stack.server} on 127.0.0.1:{stack.port} · worker {stack.worker}{trouble} · supervisor {stack.supervisor}"
+    return f"{stack.label} · worker {stack.worker}{trouble} · supervisor {stack.supervisor}"

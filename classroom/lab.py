@@ -198,8 +198,7 @@ def _embedded(ran: bool) -> str:
     if stack.sources != sources() and _stack().worker == "running":
         worker.stop()
     stack = client.ask("start worker")
-    where = f"{stack.server} on 127.0.0.1:{stack.port}"
-    return f"Connected: {where} · worker {NODE}, {CONCURRENCY} processes, {len(stack.tasks)} tasks{mended}\n{cleared}".rstrip()
+    return f"Connected: {stack.label} · worker {NODE}, {CONCURRENCY} processes, {len(stack.tasks)} tasks{mended}\n{cleared}".rstrip()
 
 
 def _kill_and_give_back() -> None:
@@ -244,16 +243,8 @@ def _let_finish() -> None:
 
 
 def _give_back() -> None:
-    """Put messages that the worker had taken back into their queues.
-
-    A worker does that itself when it ends. One that has to be killed, because its pool does not end, does not
-    (billiard's pool processes can wait for a parent that no longer reads what they say).
-    """
-    left = [message for message in evidence.unacknowledged(_app()) if not message.problem]
-    if left:
-        with _app().connection_for_write() as connection:
-            for message in left:
-                connection.default_channel.qos.restore_by_tag(message.envelope["properties"]["delivery_tag"])
+    """Put messages that the worker had taken back into their queues."""
+    evidence.give_back(_app())
 
 
 def _app() -> Any:

@@ -56,6 +56,11 @@ task_publish_retry_policy = _retry_policy
 broker_transport_options: dict[str, Any] = {}
 result_backend_transport_options: dict[str, Any] = {"retry_policy": _retry_policy}
 
+# RabbitMQ only: delay() returns when the broker has the message, and raises when it has not. Without this, what is sent into
+# a connection that is about to break is lost without a word.
+if broker_url.startswith("amqp"):
+    broker_transport_options["confirm_publish"] = True
+
 # A prefix keeps several people apart on one server. It ends with a colon: Celery's result backend
 # would add an underscore of its own otherwise, its broker would not.
 key_prefix = os.environ.get("CELERY_KEY_PREFIX", "")

@@ -18,6 +18,7 @@ from classroom.stack.task_code import my_tasks_file, sources
 
 QUEUES = ("celery", "slow")
 NODE = "celery@lab"
+RABBITMQ_NODE = "rabbit@lab"
 CONCURRENCY = 2
 
 _READY_WITHIN = 20.0  # seconds that a worker may take to start
