@@ -70,9 +70,13 @@ class Meeting:
         """Name a key."""
         return self.prefix + ":".join(parts)
 
+    def members(self, name: str) -> set[str]:
+        """Read one of the sets."""
+        return {str(member) for member in self.redis.smembers(self.key(name))}
+
     def workers(self) -> list[Worker]:
         """Describe every worker that is kept, in the order of their names."""
-        ids = sorted(self.redis.smembers(self.key("keepers")))
+        ids = sorted(self.members("keepers"))
         told = self.redis.mget([self.key("keeper", one) for one in ids]) if ids else []
         if gone := [one for one, said in zip(ids, told, strict=True) if said is None]:
             self.redis.srem(self.key("keepers"), *gone)
