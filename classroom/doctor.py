@@ -67,7 +67,7 @@ def examine() -> Iterator[Finding]:
             stack = client.join()
             client.use(stack)
             yield _check_stack(stack, ran)
-        elif kept := workers.found():
+        elif kept := workers.refreshed():
             yield _check_kept(kept)
         app = _app()
     except ClassroomError as error:
@@ -112,7 +112,7 @@ def examine_keepers() -> None:
     Raises:
         ClassroomError: their images are stale, or they read another my_tasks.py.
     """
-    _demand(check_keepers(workers.found()))
+    _demand(check_keepers(workers.refreshed()))
 
 
 def _demand(finding: Finding) -> Finding:

@@ -59,6 +59,7 @@ class Keeper:
             "pause worker": self.worker.pause,
             "resume worker": self.worker.resume,
             "kill worker": self.kill,
+            "describe": lambda: None,  # before any answer the description is renewed
             "pool": self.worker.pool,
             "kill pool process": self.worker.kill_pool_process,
         }

@@ -24,6 +24,15 @@ def found() -> list[Worker]:
     return []
 
 
+def refreshed() -> list[Worker]:
+    """Describe the workers as they are just now; what a keeper says by itself can be a second old."""
+    known = found()
+    if client.is_outside() and known:
+        _ask_keepers("describe", None, {})
+        known = found()
+    return known
+
+
 def nodes() -> list[str]:
     """Name the workers that listen to us, as Celery knows them."""
     return [worker.node for worker in found()] or [NODE]
