@@ -74,7 +74,9 @@ def lab(args: tuple[str, ...]) -> None:
         click.echo(_line(client.join()))
         # JupyterLab takes our place and our lease with it: the stack lives as long as it does, however it ends.
         os.set_inheritable(client.lease_descriptor(), True)
-    own = ["--ServerApp.ip=127.0.0.1", f"--ServerApp.root_dir={ROOT}", f"--LabApp.default_url=/lab/tree/{_START}"]
+    own = [f"--ServerApp.root_dir={ROOT}", f"--LabApp.default_url=/lab/tree/{_START}"]
+    if not any(arg.startswith("--ServerApp.ip=") for arg in args):  # in a container of its own it listens to the others
+        own.append("--ServerApp.ip=127.0.0.1")
     own.append("--ServerApp.contents_manager_class=taskscope.jupyter.ContentsWithStills")  # tomorrow the kernel of today is gone
     own.append("--LanguageServerManager.autodetect=False")  # it would name a dozen programs that nobody needs here
     if os.geteuid() == 0:
