@@ -82,7 +82,9 @@ def lab(flower: bool, args: tuple[str, ...]) -> None:
         os.set_inheritable(client.lease_descriptor(), True)
     others = os.environ.get("JUPYTER_CONFIG_PATH")
     os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join(filter(None, [str(_JUPYTER_SETTINGS), others]))
-    own = ["--ServerApp.ip=127.0.0.1", f"--ServerApp.root_dir={ROOT}", f"--LabApp.workspaces_dir={workspaces}"]
+    own = [f"--ServerApp.root_dir={ROOT}", f"--LabApp.workspaces_dir={workspaces}"]
+    if not any(arg.startswith("--ServerApp.ip=") for arg in args):  # in a container of its own it listens to the others
+        own.append("--ServerApp.ip=127.0.0.1")
     if flower:
         own.append(f"--LabApp.default_url=/lab/workspaces/{WORKSPACE}")
     if os.geteuid() == 0:

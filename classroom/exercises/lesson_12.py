@@ -55,7 +55,9 @@ def _all_is_well(sent: dict[str, str]) -> None:
     there = {message.id for message in messages}
     records = [str(app.AsyncResult(task_id).state) for task_id in sent if task_id not in there]
     if lost := [state for state in records if state != "SUCCESS"]:
-        raise NotYet(f"{len(lost)} tasks are lost: on record is {lost[0]}, and their messages are gone. The worker had no time to finish them")
+        raise NotYet(
+            f"{len(lost)} tasks are lost: on record is {lost[0]}, and their messages are gone. The worker had no time to finish them"
+        )
     marked = [message for message in messages if message.header("redelivered")]
     if len(marked) < len(messages):
         raise NotYet(f"{len(messages) - len(marked)} messages in {_QUEUE!r} have no mark: no worker has ever had them")

@@ -125,6 +125,19 @@ class WorkerProcess:
         except psutil.NoSuchProcess:
             return []
 
+    def kill_pool_process(self, pid: int | None = None) -> None:
+        """Kill one process of its pool with SIGKILL: the one with this id, or the first.
+
+        Raises:
+            ClassroomError: it is no process of the pool.
+        """
+        pool = self.pool()
+        if not pool:
+            raise ClassroomError("the worker does not run", "lab.worker.start()")
+        if pid is not None and pid not in pool:
+            raise ClassroomError(f"{pid} is not a process of the pool, these are: {pool}", "lab.worker.pool()")
+        os.kill(pid or pool[0], signal.SIGKILL)
+
     def _signal(self, number: signal.Signals) -> None:
         if not self.process or self.process.poll() is not None:
             raise ClassroomError("the worker does not run", "lab.worker.start()")

@@ -31,7 +31,12 @@ WRONG = [
     ("12.1", "cold", "six_tasks(); end(worker, signal.SIGQUIT)", "2 tasks are lost: on record is RETRY"),
     ("12.1", "killed", "six_tasks(); end(worker, signal.SIGKILL)", "4 messages were not given back"),
     ("12.1", "nobody had them", "os.kill(worker.pid, signal.SIGTERM); worker.wait(10); send(4)", "4 messages in 'trial' have no mark"),
-    ("12.1", "let all be done", "six_tasks(); gate.open(); lab.until(lambda: has('celery@another') == (0, 0)); worker.stop()", "0 messages came back"),
+    (
+        "12.1",
+        "let all be done",
+        "six_tasks(); gate.open(); lab.until(lambda: has('celery@another') == (0, 0)); worker.stop()",
+        "0 messages came back",
+    ),
     ("12.2", "constant", "return True", "you returned True"),
     ("12.2", "one word", "return '--statedb'", "return a list of words"),
     ("12.2", "no such option", "return ['--remember', folder]", "no worker starts with"),
