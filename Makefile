@@ -17,6 +17,9 @@ lab: .venv/.installed ## open JupyterLab on the first lesson, with a broker and 
 demo: .venv/.installed ## run the lessons' steps as one plain script
 	@$(PY) client.py $(ARGS)
 
+api: .venv/.installed ## serve batches of tasks over HTTP, on port 5000
+	@$(PY) -m classroom api $(ARGS)
+
 # Five at once on two cores: most tests wait for a worker that starts or stops.
 test: .venv/.installed ## prove every cell of every lesson, and all the rest
 	@$(PY) -m pytest -n 5 --dist loadfile --no-loadscope-reorder $(ARGS)
@@ -58,4 +61,4 @@ browser: .venv/.browser ## install what the browser tests need besides chromium,
 .venv/.bench: requirements-bench.lock .venv/.installed
 	@$(INSTALL) requirements-bench.lock && touch $@
 
-.PHONY: setup lab demo test mutations long notebooks bench lint browser clean help
+.PHONY: setup lab demo api test mutations long notebooks bench lint browser clean help
