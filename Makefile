@@ -22,6 +22,9 @@ flower: .venv/.installed ## open Flower, the web page about workers and tasks, o
 demo: .venv/.installed ## run the lessons' steps as one plain script
 	@$(PY) client.py $(ARGS)
 
+api: .venv/.installed ## serve batches of tasks over HTTP, on port 5000
+	@$(PY) -m classroom api $(ARGS)
+
 # Five at once on two cores: most tests wait for a worker that starts or stops.
 test: .venv/.installed ## prove every cell of every lesson, and all the rest
 	@$(PY) -m pytest -n 5 --dist loadfile --no-loadscope-reorder $(ARGS)
@@ -72,4 +75,4 @@ browser: .venv/.browser ## install what the browser tests need besides chromium,
 .venv/.browser: requirements-browser.lock .venv/.installed
 	@$(INSTALL) requirements-browser.lock && touch $@
 
-.PHONY: setup docker-up docker-down docker-logs docker-test lab flower demo test mutations long notebooks bench lint browser clean help
+.PHONY: setup docker-up docker-down docker-logs docker-test lab flower demo api test mutations long notebooks bench lint browser clean help

@@ -1,4 +1,4 @@
-"""The command line: `python -m classroom up | down | status | doctor | lab | flower | watch | progress | logs`."""
+"""The command line: `python -m classroom up | down | status | doctor | lab | flower | watch | api | progress | logs | docker`."""
 
 import os
 import sys
@@ -118,6 +118,18 @@ def watch(args: tuple[str, ...]) -> None:
     if not client.is_outside():
         client.use(client.join())
     taskscope(["--app", "tutorial_tasks.celery_app:app", *args], prog_name="watch")
+
+
+@main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("args", nargs=-1, type=click.UNPROCESSED)
+def api(args: tuple[str, ...]) -> None:
+    """Serve batches of tasks over HTTP; ARGS, such as --port 8000, go to batch_api."""
+    if not client.is_outside():
+        client.use(client.join())
+        # The service takes our place and our lease with it.
+        os.set_inheritable(client.lease_descriptor(), True)
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "batch_api", *args])
 
 
 @main.command()
