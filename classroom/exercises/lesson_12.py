@@ -42,7 +42,7 @@ def _has_ended(worker: AnotherWorker) -> None:
         worker.wait(_ENDS_WITHIN)
     except ClassroomError:
         raise NotYet(
-            f"the worker is still there {_ENDS_WITHIN:g} seconds later: was it told to end? And is the gate open, for the tasks that it finishes?"
+            f"the worker is still there {_ENDS_WITHIN:g} seconds later: was it told to end? And is the gate open, so that it can finish?"
         ) from None
 
 
