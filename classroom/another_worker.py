@@ -10,7 +10,7 @@ from typing import ClassVar
 from classroom.errors import ClassroomError
 from classroom.stack import processes
 from classroom.stack.place import ROOT, Place
-from classroom.stack.worker_side import READY_FD
+from classroom.stack.worker_process import READY_FD
 
 NODE = "celery@another"
 

@@ -1,4 +1,4 @@
-"""The command line: `python -m classroom up | down | status | doctor | lab | flower | watch | progress | logs`."""
+"""The command line: `python -m classroom up | down | status | doctor | lab | flower | watch | api | progress | logs | docker`."""
 
 import os
 import sys
@@ -82,7 +82,9 @@ def lab(flower: bool, args: tuple[str, ...]) -> None:
         os.set_inheritable(client.lease_descriptor(), True)
     others = os.environ.get("JUPYTER_CONFIG_PATH")
     os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join(filter(None, [str(_JUPYTER_SETTINGS), others]))
-    own = ["--ServerApp.ip=127.0.0.1", f"--ServerApp.root_dir={ROOT}", f"--LabApp.workspaces_dir={workspaces}"]
+    own = [f"--ServerApp.root_dir={ROOT}", f"--LabApp.workspaces_dir={workspaces}"]
+    if not any(arg.startswith("--ServerApp.ip=") for arg in args):  # in a container of its own it listens to the others
+        own.append("--ServerApp.ip=127.0.0.1")
     if flower:
         own.append(f"--LabApp.default_url=/lab/workspaces/{WORKSPACE}")
     if os.geteuid() == 0:
@@ -118,6 +120,18 @@ def watch(args: tuple[str, ...]) -> None:
     taskscope(["--app", "tutorial_tasks.celery_app:app", *args], prog_name="watch")
 
 
+@main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("args", nargs=-1, type=click.UNPROCESSED)
+def api(args: tuple[str, ...]) -> None:
+    """Serve batches of tasks over HTTP; ARGS, such as --port 8000, go to batch_api."""
+    if not client.is_outside():
+        client.use(client.join())
+        # The service takes our place and our lease with it.
+        os.set_inheritable(client.lease_descriptor(), True)
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "batch_api", *args])
+
+
 @main.command()
 @click.option("--reset", is_flag=True, help="Forget them all.")
 def progress(reset: bool) -> None:
@@ -131,7 +145,7 @@ def progress(reset: bool) -> None:
 
 
 @main.command()
-@click.argument("name", type=click.Choice(["worker", "broker", "supervisor"]), default="worker")
+@click.argument("name", type=click.Choice(["worker", "broker", "rabbitmq", "rabbitmq-worker", "supervisor"]), default="worker")
 @click.option("-n", "--lines", type=click.IntRange(min=1), default=40, show_default=True, help="How many of the last lines.")
 def logs(name: str, lines: int) -> None:
     """Print the last lines of a log."""
@@ -143,4 +157,4 @@ def logs(name: str, lines: int) -> None:
 
 def _line(stack: Stack) -> str:
     trouble = f" ({stack.trouble})" if stack.trouble else ""
-    return f"{stack.server} on 127.0.0.1:{stack.port} · worker {stack.worker}{trouble} · supervisor {stack.supervisor}"
+    return f"{stack.label} · worker {stack.worker}{trouble} · supervisor {stack.supervisor}"

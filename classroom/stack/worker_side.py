@@ -13,8 +13,7 @@ from celery.worker.control import inspect_command
 
 from classroom.stack.lifeline import die_with
 from classroom.stack.task_code import compile_my_tasks, load_my_tasks, my_tasks_file
-
-READY_FD = "CLASSROOM_READY_FD"
+from classroom.stack.worker_process import READY_FD
 
 _main_process = os.getpid()
 
