@@ -63,10 +63,10 @@ NOTE_WHEN_DRAWN = """() => {
   };
   requestAnimationFrame(note);
 }"""
-# The kernel says when the cell has ended: Playwright would look in every frame, and have the page laid out for it.
+# The cell says when it has ended: Playwright would look in every frame, and have the page laid out for it.
 RUN = """(number) => {
-  const { kernel } = panel.sessionContext.session;
-  window.ended = new Promise((end) => kernel.statusChanged.connect((_, status) => status === "idle" && end()));
+  const { model } = panel.content.widgets[number];
+  window.ended = new Promise((end) => model.stateChanged.connect((_, { name, newValue }) => name === "executionCount" && newValue && end()));
   panel.content.activeCellIndex = number;
   panel.content.deselectAll();
   void jupyterapp.commands.execute("notebook:run-cell");
