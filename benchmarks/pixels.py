@@ -66,7 +66,9 @@ NOTE_WHEN_DRAWN = """() => {
 # The cell says when it has ended: Playwright would look in every frame, and have the page laid out for it.
 RUN = """(number) => {
   const { model } = panel.content.widgets[number];
-  window.ended = new Promise((end) => model.stateChanged.connect((_, { name, newValue }) => name === "executionCount" && newValue && end()));
+  window.ended = new Promise((end) => {
+    model.stateChanged.connect((_, { name, newValue }) => name === "executionCount" && newValue && end());
+  });
   panel.content.activeCellIndex = number;
   panel.content.deselectAll();
   void jupyterapp.commands.execute("notebook:run-cell");
