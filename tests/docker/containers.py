@@ -16,9 +16,7 @@ from tests.notebooks.kernel import Kernel, kernel
 from tests.stack.processes import ROOT, free_port
 
 _UP_WITHIN = 900  # seconds; the first time the images are built
-_NOT_COPIED = shutil.ignore_patterns(
-    ".git", ".venv*", ".classroom*", "__pycache__", ".*_cache", ".hypothesis", "data", ".env", "my_tasks.py"
-)
+_NOT_COPIED = shutil.ignore_patterns(".git", ".venv*", ".classroom*", "__pycache__", ".*_cache", ".hypothesis", "data", ".env")
 _PORTS = ("REDIS", "FLOWER", "JUPYTER", "RABBITMQ", "MANAGEMENT")
 
 
@@ -123,6 +121,7 @@ def classroom(folder: Path, broker: str) -> Iterator[Classroom]:
     """Have a classroom in containers until the block ends, and nothing of it after that."""
     root = folder / "checkout"
     shutil.copytree(ROOT, root, ignore=_NOT_COPIED)
+    (root / "notebooks" / "my_tasks.py").unlink(missing_ok=True)
     one = Classroom(root, broker, {name: str(free_port()) for name in _PORTS})
     with ExitStack() as last:
         last.callback(_remove_images, one)
