@@ -16,8 +16,14 @@ setup: ## install everything into .venv (the other targets do this when it is ne
 lab: .venv/.installed ## open JupyterLab on the first lesson, with a broker and a worker
 	@$(PY) -m classroom lab $(ARGS)
 
+flower: .venv/.installed ## open Flower, the web page about workers and tasks, on this checkout's worker
+	@$(PY) -m classroom flower $(ARGS)
+
 demo: .venv/.installed ## run the lessons' steps as one plain script
 	@$(PY) client.py $(ARGS)
+
+api: .venv/.installed ## serve batches of tasks over HTTP, on port 5000
+	@$(PY) -m classroom api $(ARGS)
 
 # Five at once on two cores: most tests wait for a worker that starts or stops.
 test: .venv/.installed ## prove every cell of every lesson, and all the rest
@@ -32,7 +38,7 @@ long: .venv/.installed ## what takes its time: lessons in disorder, ten thousand
 notebooks: .venv/.installed ## run all lessons and store their outputs, normalised
 	@$(PY) -m tests.notebooks.rewrite $(ARGS)
 
-bench: .venv/.bench .venv/.browser ## measure every speed that we claim, beside Flower's
+bench: .venv/.browser ## measure every speed that we claim, beside Flower's
 	@$(PY) -m benchmarks.startup $(ARGS)
 	@$(PY) -m benchmarks.scope
 	@$(PY) -m benchmarks.rows
@@ -69,7 +75,4 @@ browser: .venv/.browser ## install what the browser tests need besides chromium,
 .venv/.browser: requirements-browser.lock .venv/.installed
 	@$(INSTALL) requirements-browser.lock && touch $@
 
-.venv/.bench: requirements-bench.lock .venv/.installed
-	@$(INSTALL) requirements-bench.lock && touch $@
-
-.PHONY: setup docker-up docker-down docker-logs docker-test lab demo test mutations long notebooks bench lint browser clean help
+.PHONY: setup docker-up docker-down docker-logs docker-test lab flower demo api test mutations long notebooks bench lint browser clean help

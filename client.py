@@ -112,7 +112,7 @@ def step_02_apply_async() -> None:
 
     section("The whole envelope")
     lab.worker.stop()
-    result = add.apply_async((2, 3), queue="slow", priority=3, expires=0.1, task_id="invoice-43")
+    result = add.apply_async((2, 3), queue="slow", priority=3, expires=600, task_id="invoice-43")
     message = lab.waiting("slow")[-1]
     show("id", message["headers"]["id"])
     show("priority", message["properties"]["priority"])
@@ -120,6 +120,9 @@ def step_02_apply_async() -> None:
 
     section("Too late: expires")
     lab.worker.start()
+    show("result.get(timeout=10)", result.get(timeout=10))
+    result.forget()
+    result = add.apply_async((2, 3), countdown=2, expires=1)
     try:
         result.get(timeout=10)
     except TaskRevokedError as error:

@@ -197,7 +197,8 @@ def _check_stack(stack: Stack, ran: bool) -> Finding:
     if stack.worker != "running":
         return Finding("stack", f"the worker is {stack.worker}", "python -m classroom up")
     started = "" if ran else " (started for this look)"
-    return Finding("stack", f"{stack.server} and a worker, on 127.0.0.1 only{started}")
+    servers = stack.server if stack.broker == "redis" else f"{stack.rabbitmq}, {stack.server} for the results"
+    return Finding("stack", f"{servers} and a worker, on 127.0.0.1 only{started}")
 
 
 def check_keepers(kept: list[Worker]) -> Finding:

@@ -16,6 +16,7 @@ from typing import Any
 from classroom import connections, doctor, evidence, hints, leftovers
 from classroom import my_tasks as own_tasks
 from classroom import progress as exercises_passed
+from classroom.another_worker import AnotherWorker as another_worker
 from classroom.bar import Bar
 from classroom.errors import ClassroomError
 from classroom.predictions import predict
@@ -23,7 +24,20 @@ from classroom.stack import client, presence, workers
 from classroom.stack.task_code import sources
 from classroom.stack.worker_process import CONCURRENCY, QUEUES
 
-__all__ = ["bar", "broker", "connect", "examine", "my_tasks", "predict", "progress", "unacknowledged", "waiting", "worker"]
+__all__ = [
+    "another_worker",
+    "bar",
+    "broker",
+    "connect",
+    "examine",
+    "my_tasks",
+    "predict",
+    "progress",
+    "unacknowledged",
+    "until",
+    "waiting",
+    "worker",
+]
 
 _FINISH_WITHIN = 5.0  # seconds
 
@@ -82,6 +96,15 @@ def my_tasks(source: str) -> ModuleType:
         ClassroomError: the source is wrong, or the worker cannot run it; everything is then as it was before.
     """
     return own_tasks.write(source, worker.restart)
+
+
+def until(condition: Callable[[], Any], timeout: float = 10) -> None:
+    """Wait until a condition holds.
+
+    Raises:
+        ClassroomError: it did not, `timeout` seconds long.
+    """
+    evidence.wait_until(condition, timeout, "what you wait for is so")
 
 
 def waiting(queue: str = "celery") -> list[dict[str, Any]]:
@@ -156,7 +179,7 @@ def _embedded(ran: bool) -> str:
     stack = client.current()
     if not stack:
         raise ClassroomError("no stack runs in this checkout", "lab.connect()")
-    return f"Connected: {stack.server} on 127.0.0.1:{stack.port} · {words}"
+    return f"Connected: {stack.label} · {words}"
 
 
 def _outside() -> str:
@@ -212,16 +235,8 @@ def _let_finish(nodes: list[str]) -> None:
 
 
 def _give_back() -> None:
-    """Put messages that the worker had taken back into their queues.
-
-    A worker does that itself when it ends. One that has to be killed, because its pool does not end, does not
-    (billiard's pool processes can wait for a parent that no longer reads what they say).
-    """
-    left = [message for message in evidence.unacknowledged(_app()) if not message.problem]
-    if left:
-        with _app().connection_for_write() as connection:
-            for message in left:
-                connection.default_channel.qos.restore_by_tag(message.envelope["properties"]["delivery_tag"])
+    """Put messages that the worker had taken back into their queues."""
+    evidence.give_back(_app())
 
 
 def _app() -> Any:

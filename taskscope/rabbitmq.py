@@ -5,6 +5,7 @@ The API can hand out messages, but it takes them out and puts them back for that
 
 import base64
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,8 @@ from celery import Celery
 from taskscope.errors import ScopeError
 
 PATIENCE = 5.0
-SWITCH_ON = "rabbitmq-plugins enable rabbitmq_management, or xray(app, management_url='http://host:15672')"
+ADDRESS = "TASKSCOPE_MANAGEMENT_URL"  # of the environment: where the API is, if not at port 15672 of the broker
+SWITCH_ON = f"rabbitmq-plugins enable rabbitmq_management, or export {ADDRESS}=http://host:15672"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ def management_of(app: Celery, url: str | None = None) -> Management | None:
     with app.connection_for_read() as connection:
         if connection.transport_cls not in ("amqp", "amqps", "pyamqp"):
             return None
+        url = url or os.environ.get(ADDRESS)
         address = urlsplit(url or f"http://{connection.hostname or '127.0.0.1'}:15672")
         if address.scheme not in ("http", "https") or not address.hostname:
             raise ScopeError(f"{url!r} is not the address of a management API", SWITCH_ON)

@@ -81,7 +81,9 @@ class Scope:
 
     def xray(self, *results: ResultBase) -> View:
         """Show what the broker and the result backend hold at this moment, all of it or what they hold of these tasks."""
-        snapshot = xray.xray(self.app, ids=_ids(results))
+        ids = _ids(results)
+        ended = [task.id for task in self.tasks(ids) if task.state in ENDS]
+        snapshot = xray.xray(self.app, ids=ids, ended=ended)
         return View(self, "xray", xray=xray_table(snapshot.to_json(), snapshot.text()))
 
     # -- what was seen ---------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from taskscope.errors import ScopeError
 from taskscope.gate import MEANINGS, Gate, judge
 from taskscope.keyspace import Key, Place, backend_of, broker_of, names, photograph, shown
 from taskscope.messages import Message, brief, call
+from taskscope.states import ENDS
 
 SEPARATOR = "\x06\x16"  # of a binding's parts, and of a queue and its priority
 STEPS = (0, 3, 6, 9)  # the priorities for which the Redis transport keeps a list
@@ -122,14 +123,21 @@ class Snapshot:
         return "\n".join(_lines(self, ids))
 
 
-def xray(app: Celery, limit: int = 200, management_url: str | None = None, ids: Collection[str] | None = None) -> Snapshot:
+def xray(
+    app: Celery,
+    limit: int = 200,
+    management_url: str | None = None,
+    ids: Collection[str] | None = None,
+    ended: Collection[str] = (),
+) -> Snapshot:
     """Look into the broker and the result backend of an application.
 
     Args:
         app: the application, whose settings say where to look.
         limit: how many messages, results, … to show at most, of each kind; the rest is counted.
-        management_url: where RabbitMQ's management API is, if not at port 15672 of the broker.
+        management_url: where RabbitMQ's management API is; else `TASKSCOPE_MANAGEMENT_URL` says it, or it is at port 15672 of the broker.
         ids: show only the messages and the stored results of these tasks.
+        ended: those of them that somebody saw end. No broker has a message of these; RabbitMQ does not show which messages it has.
 
     Raises:
         ScopeError: a server does not answer; it says which, and what to do.
@@ -142,13 +150,14 @@ def xray(app: Celery, limit: int = 200, management_url: str | None = None, ids: 
     of: dict[str, int] = {}
     with app.connection_for_read() as connection:
         broker_name = broker.where if broker else connection.as_uri()
-    if management := rabbitmq.management_of(app, management_url):
+    management = rabbitmq.management_of(app, management_url)
+    if management and ids is None:
         try:
             parts |= _from_rabbitmq(management, limit, of)
             notes.append("RabbitMQ shows numbers, up to 5 s old, not messages: to look at one is to take it out, which marks it for ever")
         except ScopeError as error:
             notes.append(str(error))
-    elif broker is None:
+    elif broker is None and not management:
         notes.append(f"the broker is {broker_name}: only Redis and RabbitMQ can be looked into")
     if backend is None:
         notes.append(f"the result backend is {type(app.backend).__name__}: only Redis can be looked into")
@@ -162,7 +171,21 @@ def xray(app: Celery, limit: int = 200, management_url: str | None = None, ids: 
         if broker and backend:
             notes.append("broker and backend are two databases, so these are two moments, a few milliseconds apart")
     found = Snapshot(time.time(), broker_name, backend.where if backend else type(app.backend).__name__, of=of, notes=tuple(notes), **parts)
-    return found if ids is None else _of_tasks(found, ids)
+    if ids is None:
+        return found
+    only = _of_tasks(found, ids)
+    return only if management is None else _without_messages(only, ids, ended)
+
+
+def _without_messages(found: Snapshot, ids: Collection[str], ended: Collection[str]) -> Snapshot:
+    """Say of which of these tasks nobody knows whether RabbitMQ has a message."""
+    done = {*ended, *(stored.id for stored in found.results if stored.state in ENDS)}
+    unknown = {name for name in ids if name not in done}
+    if not unknown:
+        return found
+    which = "1 task" if len(unknown) == 1 else f"{len(unknown)} tasks"
+    notes = (*found.notes, f"{which} that nobody saw end: RabbitMQ does not show whether it has a message of that")
+    return replace(found, missing=tuple(name for name in found.missing if name in done), notes=notes)
 
 
 def _of_tasks(found: Snapshot, ids: Collection[str]) -> Snapshot:

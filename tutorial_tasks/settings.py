@@ -17,6 +17,7 @@ result_backend = os.environ.get("CELERY_RESULT_BACKEND", broker_url)
 # The modules that a worker imports before it says "ready": a task that is not imported is not registered.
 imports = (
     "tutorial_tasks.arithmetic",
+    "tutorial_tasks.batches",
     "tutorial_tasks.collectors",
     "tutorial_tasks.lifecycle",
     "tutorial_tasks.projects",
@@ -55,6 +56,11 @@ task_publish_retry_policy = _retry_policy
 
 broker_transport_options: dict[str, Any] = {}
 result_backend_transport_options: dict[str, Any] = {"retry_policy": _retry_policy}
+
+# RabbitMQ only: delay() returns when the broker has the message, and raises when it has not. Without this, what is sent into
+# a connection that is about to break is lost without a word.
+if broker_url.startswith("amqp"):
+    broker_transport_options["confirm_publish"] = True
 
 # A prefix keeps several people apart on one server. It ends with a colon: Celery's result backend
 # would add an underscore of its own otherwise, its broker would not.

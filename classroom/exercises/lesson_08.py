@@ -141,10 +141,7 @@ def _counted(group: str, number: int) -> None:
 
 def _hand_over(message: evidence.Message) -> None:
     """Put a message from a queue that nobody reads into the worker's."""
-    client, prefix = evidence.broker(the_app())
-    with client:
-        client.lrem(message.key, 1, message.raw)
-        client.lpush(f"{prefix}celery", message.raw)
+    evidence.move(the_app(), message, "celery")
 
 
 @contextmanager

@@ -15,7 +15,8 @@ from typing import IO, Any
 from classroom.errors import ClassroomError
 from classroom.stack.place import ROOT, Place, Stack, explained, lock_within
 from classroom.stack.processes import last_words, read_line_within
-from classroom.stack.supervisor import REPORT_FD
+from classroom.stack.rabbitmq import READY_WITHIN
+from classroom.stack.supervisor import REPORT_FD, wanted_broker
 
 _OURS = "CLASSROOM_URL"  # beside Celery's own variables: the address that `use` put into them
 _JOIN_WITHIN = 30.0  # seconds, the old stack's end and the new one's start together
@@ -38,11 +39,17 @@ def join() -> Stack:
         ClassroomError: it cannot start.
     """
     place = Place.current()
-    deadline = time.monotonic() + _JOIN_WITHIN
+    wanted = wanted_broker()
+    deadline = time.monotonic() + _JOIN_WITHIN + READY_WITHIN * (wanted == "rabbitmq")
     place.create()
     _take_lease(place, deadline)
     with _alone(place, deadline):
         if stack := current():
+            if os.environ.get("CLASSROOM_BROKER") and stack.broker != wanted:
+                raise ClassroomError(
+                    f"CLASSROOM_BROKER={wanted}, but the stack that runs in this checkout has another broker: {stack.label}",
+                    "python -m classroom down, then run this again",
+                )
             return stack
         _start(place, deadline)
     if stack := current():
@@ -52,13 +59,16 @@ def join() -> Stack:
 
 def use(stack: Stack) -> None:
     """Have Celery in this process, and in those that it starts, use this stack."""
-    os.environ["CELERY_BROKER_URL"] = os.environ["CELERY_RESULT_BACKEND"] = os.environ[_OURS] = stack.url
+    os.environ["CELERY_BROKER_URL"], os.environ["CELERY_RESULT_BACKEND"] = stack.broker_url, stack.url
+    os.environ[_OURS] = f"{stack.broker_url} {stack.url}"
+    if stack.management:
+        os.environ["TASKSCOPE_MANAGEMENT_URL"] = stack.management
 
 
 def is_outside() -> bool:
     """Tell whether the environment names a broker or a backend that no stack of ours put there."""
     named = {os.environ.get("CELERY_BROKER_URL"), os.environ.get("CELERY_RESULT_BACKEND")} - {None, ""}
-    return bool(named) and named != {os.environ.get(_OURS)}
+    return bool(named) and not named <= set(os.environ.get(_OURS, "").split())
 
 
 def lease_descriptor() -> int:

@@ -23,6 +23,9 @@ class Stack:
 
     `worker` is one of starting, running, stopped, paused and failed; `trouble` says why it failed. `sources` is the
     fingerprint of the task code that the worker has loaded, `tasks` the names that it registered.
+
+    `url` is the Redis server, which always has the results, and the messages too unless `broker` is "rabbitmq". `amqp` and
+    `management` are the addresses of the RabbitMQ, if one runs, with a worker of its own if it runs beside.
     """
 
     url: str
@@ -36,11 +39,29 @@ class Stack:
     tasks: list[str] = field(default_factory=list)
     sources: str = ""
     trouble: str = ""
+    broker: str = "redis"
+    amqp: str = ""
+    management: str = ""
+    rabbitmq: str = ""
+    rabbitmq_pids: list[int] = field(default_factory=list)
+    rabbitmq_worker: str = ""
+    rabbitmq_worker_pid: int | None = None
+
+    @property
+    def broker_url(self) -> str:
+        """Where the messages of the lessons go."""
+        return self.amqp if self.broker == "rabbitmq" else self.url
+
+    @property
+    def label(self) -> str:
+        """What the broker calls itself, and where it listens."""
+        name = self.rabbitmq if self.broker == "rabbitmq" else self.server
+        return f"{name} on 127.0.0.1:{self.port}"
 
     @property
     def port(self) -> int:
         """The broker's TCP port on 127.0.0.1."""
-        return int(self.url.rsplit(":", 1)[1].split("/")[0])
+        return int(self.broker_url.rsplit(":", 1)[1].split("/")[0])
 
 
 @dataclass(frozen=True)

@@ -25,15 +25,20 @@ import psutil
 from classroom.errors import ClassroomError
 from classroom.stack.crashes import Crashes
 from classroom.stack.place import Place, Stack, explained, lock_within
-from classroom.stack.processes import STOP_WITHIN, TICK, end, open_log, spawn_with_input
+from classroom.stack.processes import STOP_WITHIN, TICK, end, open_log, spawn, spawn_with_input
+from classroom.stack.rabbitmq import RabbitMQ
 from classroom.stack.server import Server, find_server, start_server
-from classroom.stack.worker_process import WorkerProcess
+from classroom.stack.worker_process import RABBITMQ_NODE, WorkerProcess
 
 REPORT_FD = "CLASSROOM_REPORT_FD"
 
 
 class Supervisor:
-    """One broker, one worker, and a small control port on 127.0.0.1."""
+    """One broker, one worker, and a small control port on 127.0.0.1.
+
+    With `CLASSROOM_BROKER=rabbitmq` the broker is a RabbitMQ, and the Redis has the results. Otherwise a RabbitMQ can be started
+    beside, for those who want to compare the two; it has a worker of its own.
+    """
 
     def __init__(self, place: Place, grace: float) -> None:
         self.place = place
@@ -42,6 +47,8 @@ class Supervisor:
         self.stopping = False
         self.broker: subprocess.Popen[bytes] | None = None
         self.worker = WorkerProcess(place.log("worker"), self.describe)
+        self.rabbitmq: RabbitMQ | None = None
+        self.rabbitmq_worker = WorkerProcess(place.log("rabbitmq-worker"), self.describe_beside, node=RABBITMQ_NODE)
         self.crashes = Crashes()
         self.server: Server
         self.stack: Stack
@@ -55,6 +62,10 @@ class Supervisor:
             "pool": self.worker.pool,
             "kill pool process": self.worker.kill_pool_process,
             "restart broker": self.restart_broker,
+            "start rabbitmq": self.start_beside,
+            "start rabbitmq worker": self.start_worker_beside,
+            "stop rabbitmq worker": self.rabbitmq_worker.stop,
+            "kill rabbitmq worker": self.rabbitmq_worker.kill,
             "keep": self.keep,
             "down": self.down,
         }
@@ -68,18 +79,52 @@ class Supervisor:
             self.broker, port = start_server(self.server, self.place.folder, log, password, port, spawn_with_input)
         self.place.remember(password, port)
         self.describe(url=f"redis://:{password}@127.0.0.1:{port}/0", broker_pid=self.broker.pid)
+        if self.stack.broker == "rabbitmq":
+            self.start_rabbitmq()
 
     def restart_broker(self) -> None:
         """Kill the broker and start it again, empty: nothing of it was on disk."""
         end(self.broker)
         self.start_broker()
 
+    # -- RabbitMQ ------------------------------------------------------------------------------------------------
+
+    def start_rabbitmq(self) -> None:
+        """Start a RabbitMQ, empty, where it was last."""
+        if not self.rabbitmq:
+            password, _ = self.place.identity()
+            self.rabbitmq = RabbitMQ(
+                self.place.folder / "rabbitmq", password, self.place.log("rabbitmq"), lambda argv, log, env: spawn(argv, log, env=env)
+            )
+        self.rabbitmq.start(giving_up=lambda: self.stopping)
+        self.describe(
+            amqp=self.rabbitmq.url, management=self.rabbitmq.management, rabbitmq=self.rabbitmq.label, rabbitmq_pids=self.rabbitmq.pids
+        )
+
+    def start_beside(self) -> None:
+        """Have a RabbitMQ, and a worker of its own if the lessons' worker is on Redis."""
+        if not self.rabbitmq or not self.rabbitmq.node or self.rabbitmq.has_died():
+            self.start_rabbitmq()
+        if self.stack.broker != "rabbitmq":
+            self.start_worker_beside()
+
+    def start_worker_beside(self) -> None:
+        """Start the second worker, on RabbitMQ."""
+        self.rabbitmq_worker.start(self.addresses(self.stack.amqp), giving_up=lambda: self.stopping)
+
+    def describe_beside(self, **changes: Any) -> None:
+        """Change the description of the second worker."""
+        self.describe(**{f"rabbitmq_{name}": value for name, value in changes.items() if name in ("worker", "worker_pid")})
+
     # -- the worker ----------------------------------------------------------------------------------------------
 
     def start_worker(self) -> None:
         """Start the worker on our broker; one that is paused goes on."""
-        addresses = {"CELERY_BROKER_URL": self.stack.url, "CELERY_RESULT_BACKEND": self.stack.url}
-        self.worker.start(addresses, giving_up=lambda: self.stopping)
+        self.worker.start(self.addresses(self.stack.broker_url), giving_up=lambda: self.stopping)
+
+    def addresses(self, broker: str) -> dict[str, str]:
+        """Name the broker for a worker, and where the results go."""
+        return {"CELERY_BROKER_URL": broker, "CELERY_RESULT_BACKEND": self.stack.url}
 
     # -- the whole -----------------------------------------------------------------------------------------------
 
@@ -104,6 +149,7 @@ class Supervisor:
             worker="stopped",
             control_port=self.control.getsockname()[1],
             control_token=os.urandom(16).hex(),
+            broker=wanted_broker(),
         )
         try:
             self.start_broker()
@@ -118,6 +164,9 @@ class Supervisor:
             # The description goes first, so that nobody joins a stack that is about to end.
             self.place.stack_file.unlink(missing_ok=True)
             self.worker.stop()
+            self.rabbitmq_worker.stop()
+            if self.rabbitmq:
+                self.rabbitmq.end()
             end(self.broker)
 
     def watch(self) -> None:
@@ -161,16 +210,25 @@ class Supervisor:
     def revive(self) -> None:
         """Start again what ended without being told to, unless it keeps doing so."""
         broker_died = self.broker is not None and self.broker.poll() is not None
+        rabbitmq_died = self.rabbitmq is not None and self.rabbitmq.has_died()
         worker_died = self.worker.has_died()
-        if not broker_died and not worker_died:
+        beside_died = self.rabbitmq_worker.has_died()
+        if not broker_died and not rabbitmq_died and not worker_died and not beside_died:
             return
-        note(f"{'the broker' if broker_died else 'the worker'} ended by itself")
+        note(f"{'the broker' if broker_died else 'RabbitMQ' if rabbitmq_died else 'the worker'} ended by itself")
         given_up = self.crashes.one_more()
         try:
-            if broker_died and given_up:
+            if (broker_died or rabbitmq_died) and given_up:
                 self.stopping = True
             elif broker_died:
                 self.start_broker()
+            elif rabbitmq_died:
+                self.start_rabbitmq()
+            elif beside_died and given_up:
+                self.rabbitmq_worker.give_up("it keeps dying")
+            elif beside_died:
+                self.rabbitmq_worker.kill()  # what is left of its pool
+                self.start_worker_beside()
             elif given_up:
                 self.worker.give_up("it keeps dying")
             else:
@@ -210,12 +268,26 @@ class Supervisor:
     def clear_up(self) -> None:
         """End what a killed supervisor left behind; we hold the lock, so whatever stands there is stale."""
         if old := self.place.read():
-            for pid in filter(None, (old.worker_pid, old.broker_pid)):
+            for pid in filter(None, (old.worker_pid, old.rabbitmq_worker_pid, old.broker_pid, *old.rabbitmq_pids)):
                 with contextlib.suppress(psutil.Error, ProcessLookupError):
                     command = " ".join(psutil.Process(pid).cmdline())
-                    if "tutorial_tasks.celery_app" in command or "-server" in command:
+                    if any(name in command for name in ("tutorial_tasks.celery_app", "-server", "rabbitmq", "epmd")):
                         os.killpg(pid, signal.SIGKILL)
         self.place.stack_file.unlink(missing_ok=True)
+
+
+def wanted_broker() -> str:
+    """Read from `CLASSROOM_BROKER` what is to carry the messages.
+
+    Raises:
+        ClassroomError: it is nothing that we know.
+    """
+    wanted = os.environ.get("CLASSROOM_BROKER") or "redis"
+    if wanted not in ("redis", "rabbitmq"):
+        raise ClassroomError(
+            f"CLASSROOM_BROKER={wanted} is no broker that this course knows", "export CLASSROOM_BROKER=rabbitmq, or unset it"
+        )
+    return wanted
 
 
 def note(text: str) -> None:

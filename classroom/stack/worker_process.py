@@ -18,7 +18,9 @@ from classroom.stack.task_code import my_tasks_file, sources
 
 QUEUES = ("celery", "slow")
 NODE = "celery@lab"
+RABBITMQ_NODE = "rabbit@lab"
 CONCURRENCY = 2
+READY_FD = "CLASSROOM_READY_FD"  # in a worker's environment: the pipe in which it says that it is ready
 
 _READY_WITHIN = 20.0  # seconds that a worker may take to start
 
@@ -69,7 +71,7 @@ class WorkerProcess:
                 env=os.environ
                 | environment
                 | {
-                    "CLASSROOM_READY_FD": str(ready),
+                    READY_FD: str(ready),
                     "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
                 },
             )

@@ -174,6 +174,9 @@ PROVOKED: dict[str, Callable[[], Any]] = {
     "KeyError: 1": lambda: answer(troubled.echo.delay({1: "one"}))[1],
     "NotImplementedError: No result backend is configured.": lambda: elsewhere(broker()).get(timeout=1),
     "AttributeError: 'DisabledBackend' object has no attribute '_get_task_meta_for'": lambda: elsewhere(broker()).state,
+    "TypeError: 'NoneType' object is not subscriptable": lambda: app.control.inspect(["celery@nobody"], timeout=0.1).active()[
+        "celery@nobody"
+    ],
     "RuntimeError: Never call result.get() within a task!": lambda: answer(troubled.ask_another.delay()),
     "NotRegistered: 'nobody.knows.me'": lambda: answer(app.send_task("nobody.knows.me")),
     "TypeError: add() takes 2 positional arguments but 3 were given": lambda: answer((add.s(1, 1) | add.s(2, 2)).delay()),
