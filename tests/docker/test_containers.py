@@ -79,7 +79,7 @@ print(ask(), ask("learner", "wrong"), ask("learner", "{password}"))
 
 
 def test_the_lessons_from_the_host(course: Classroom) -> None:
-    done = course.lessons(*(lesson.number for lesson in LESSONS if lesson.number < "10"))
+    done = course.lessons(*(lesson.number for lesson in LESSONS if lesson.number < "10" or lesson.number == "12"))
     assert done.returncode == 0, done.stdout[-5000:]
 
 
