@@ -62,7 +62,7 @@ def connect() -> None:
     url = os.environ.get("CELERY_BROKER_URL", "")
     if _connected_to not in (None, url):
         raise ClassroomError("the broker has moved to another address", "restart this kernel: Kernel > Restart Kernel")
-    if _connected_to is None:
+    if (not ours and presence.is_another_server()) or _connected_to is None:
         connections.renew()
     lines = _embedded(ran) if ours else _outside()
     _connected_to = url
