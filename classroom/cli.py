@@ -31,7 +31,7 @@ def main() -> None:
 @main.command()
 def up() -> None:
     """Start the broker and the worker; they stay until `down`."""
-    stack = client.join()
+    stack = client.join(tell=click.echo)
     client.ask("keep")
     if stack.worker != "running":
         stack = client.ask("start worker")
@@ -71,7 +71,7 @@ def doctor() -> None:
 def lab(args: tuple[str, ...]) -> None:
     """Open JupyterLab on the first lesson; ARGS go to JupyterLab."""
     if not client.is_outside():
-        click.echo(_line(client.join()))
+        click.echo(_line(client.join(tell=click.echo)))
         # JupyterLab takes our place and our lease with it: the stack lives as long as it does, however it ends.
         os.set_inheritable(client.lease_descriptor(), True)
     own = ["--ServerApp.ip=127.0.0.1", f"--ServerApp.root_dir={ROOT}", f"--LabApp.default_url=/lab/tree/{_START}"]

@@ -24,7 +24,14 @@ settings.register_profile("course", deadline=None, suppress_health_check=[Health
 settings.load_profile("course")
 
 _state = Path(tempfile.mkdtemp(prefix=f"classroom-{WORKER}-"))
-for _name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND", "CELERY_KEY_PREFIX", "CLASSROOM_SERVER", "CLASSROOM_URL"):
+for _name in (
+    "CELERY_BROKER_URL",
+    "CELERY_RESULT_BACKEND",
+    "CELERY_KEY_PREFIX",
+    "CLASSROOM_SERVER",
+    "CLASSROOM_URL",
+    "TASKSCOPE_MANAGEMENT_URL",
+):
     os.environ.pop(_name, None)
 os.environ.update(
     CLASSROOM_STATE=str(_state / "stack"),
