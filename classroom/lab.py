@@ -19,6 +19,7 @@ from classroom import connections, doctor, evidence, hints, leftovers
 from classroom import my_tasks as own_tasks
 from classroom import progress as exercises_passed
 from classroom.bar import Bar
+from classroom.beside import rabbitmq
 from classroom.errors import ClassroomError
 from classroom.predictions import predict
 from classroom.stack import client
@@ -26,7 +27,7 @@ from classroom.stack.place import Stack
 from classroom.stack.task_code import sources
 from classroom.stack.worker_process import CONCURRENCY, NODE, QUEUES
 
-__all__ = ["bar", "broker", "connect", "examine", "my_tasks", "predict", "progress", "unacknowledged", "waiting", "worker"]
+__all__ = ["bar", "broker", "connect", "examine", "my_tasks", "predict", "progress", "rabbitmq", "unacknowledged", "waiting", "worker"]
 
 _FINISH_WITHIN = 5.0  # seconds
 

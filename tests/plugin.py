@@ -15,6 +15,7 @@ from nbval.plugin import IPyNbCell
 from xdist.scheduler import LoadFileScheduling
 
 from classroom.stack.place import Place
+from tests.stack.rabbit import needs_rabbitmq
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
@@ -64,6 +65,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if isinstance(item, IPyNbCell) and item.cell.source.strip() and item.cell.execution_count is None:
             raise pytest.UsageError(f"{item.nodeid} has no stored run, so nothing would be compared: make notebooks")
+        if re.search(r"notebooks/14_|(exercises|disorder).*\[14", item.nodeid):
+            item.add_marker(needs_rabbitmq)
     items.sort(key=lambda item: 2 if "/unit/" in item.nodeid else 0 if re.search("/(stack|browser)/", item.nodeid) else 1)
 
 
