@@ -43,6 +43,17 @@ def rabbitmq() -> RabbitMQ:
     Raises:
         ClassroomError: RabbitMQ is not installed or does not start, or there is no Redis to stand beside.
     """
+    stack = start(afresh=True)
+    print(f"Connected: {stack.rabbitmq} on {stack.amqp.partition('@')[2].rstrip('/')} · worker {RABBITMQ_NODE}, {CONCURRENCY} processes")
+    return RabbitMQ(stack)
+
+
+def start(afresh: bool = False) -> Stack:
+    """Have RabbitMQ and its worker run, and describe the stack; `afresh` throws away what is in the queues and in the worker.
+
+    Raises:
+        ClassroomError: RabbitMQ is not installed or does not start, or there is no Redis to stand beside.
+    """
     stack = None if client.is_outside() else client.current()
     if not stack or stack.broker != "redis":
         raise ClassroomError(
@@ -52,9 +63,9 @@ def rabbitmq() -> RabbitMQ:
     if not stack.amqp:
         print("RabbitMQ starts. That takes some seconds.")
     stack = client.ask("start rabbitmq", timeout=90)
-    _clear()
-    print(f"Connected: {stack.rabbitmq} on {stack.amqp.partition('@')[2].rstrip('/')} · worker {RABBITMQ_NODE}, {CONCURRENCY} processes")
-    return RabbitMQ(stack)
+    if afresh:
+        _clear()
+    return stack
 
 
 def plain_app() -> Celery:
