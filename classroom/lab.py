@@ -18,6 +18,7 @@ from classroom import my_tasks as own_tasks
 from classroom import progress as exercises_passed
 from classroom.another_worker import AnotherWorker as another_worker
 from classroom.bar import Bar
+from classroom.beside import rabbitmq
 from classroom.errors import ClassroomError
 from classroom.predictions import predict
 from classroom.stack import client, presence, workers
@@ -33,6 +34,7 @@ __all__ = [
     "my_tasks",
     "predict",
     "progress",
+    "rabbitmq",
     "unacknowledged",
     "until",
     "waiting",
@@ -58,7 +60,7 @@ def connect() -> None:
     global _connected_to
     ran = client.current() is not None
     if ours := not client.is_outside():
-        client.use(client.join())
+        client.use(client.join(tell=print))
     url = os.environ.get("CELERY_BROKER_URL", "")
     if _connected_to not in (None, url):
         raise ClassroomError("the broker has moved to another address", "restart this kernel: Kernel > Restart Kernel")

@@ -18,7 +18,7 @@ import psutil
 from classroom.stack.place import Place, Stack
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 60.0  # seconds; a busy machine with two cores installs and starts things slowly
+PATIENCE = 90.0  # seconds; a busy machine with two cores installs and starts things slowly
 
 JOIN = "from classroom.stack import client; client.join(); print('joined', flush=True); input()"
 CONNECT = "from classroom import lab; lab.connect()"
@@ -83,8 +83,8 @@ class Checkout:
     def processes(self) -> list[psutil.Process]:
         """Find every process of this stack: the supervisor, the broker, the worker and its pool."""
         stack = self.stack()
-        heads = [psutil.Process(pid) for pid in (stack.supervisor, stack.broker_pid, stack.worker_pid) if pid]
-        return heads + [child for head in heads[2:] for child in head.children()]
+        heads = [psutil.Process(pid) for pid in (stack.supervisor, stack.broker_pid, stack.worker_pid, *stack.rabbitmq_pids) if pid]
+        return heads + [child for head in heads[2:] for child in head.children(recursive=True)]
 
 
 def copy_of_the_checkout(to: Path, grace: float = 0.5) -> Checkout:
