@@ -38,6 +38,7 @@ bench: .venv/.bench .venv/.browser ## measure every speed that we claim, beside 
 	@$(PY) -m benchmarks.scope
 	@$(PY) -m benchmarks.rows
 	@$(PY) -m benchmarks.pixels
+	@$(PY) -m benchmarks.batch_api
 
 lint: .venv/.linters ## ruff and mypy
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
