@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from classroom import connections, doctor, evidence, hints, leftovers
+from classroom import connections, doctor, evidence, hints, leftovers, web
 from classroom import my_tasks as own_tasks
 from classroom import progress as exercises_passed
 from classroom.bar import Bar
@@ -26,7 +26,7 @@ from classroom.stack.place import Stack
 from classroom.stack.supervisor import CONCURRENCY, NODE, QUEUES
 from classroom.stack.task_code import sources
 
-__all__ = ["bar", "broker", "connect", "examine", "my_tasks", "predict", "progress", "unacknowledged", "waiting", "worker"]
+__all__ = ["api", "bar", "broker", "connect", "examine", "my_tasks", "predict", "progress", "unacknowledged", "waiting", "worker"]
 
 _FINISH_WITHIN = 5.0  # seconds
 
@@ -68,6 +68,20 @@ def examine() -> None:
 def bar(total: int, count: Callable[[], int]) -> Bar:
     """Return a bar of so many of `total`; show it, and it grows with what `count` returns."""
     return Bar(total, count)
+
+
+def api(**settings: str) -> str:
+    """Start the web service of `batch_api` with an empty cache, and return its address; it lives as long as this kernel.
+
+    An earlier one of this kernel ends. Settings such as `BATCH_TASK_SECONDS="0-0"` are given to it as environment variables.
+
+    Raises:
+        ClassroomError: there is no stack, or the service did not start.
+    """
+    if not client.is_outside():
+        _stack()
+    web.forget()
+    return web.start(settings)
 
 
 def progress() -> None:
