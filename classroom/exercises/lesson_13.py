@@ -1,5 +1,6 @@
 """Exercises of 13: one task for ten visitors, and a page that asks until all is done."""
 
+import contextlib
 import functools
 import random
 import threading
@@ -12,7 +13,7 @@ import redis
 
 from classroom import evidence
 from classroom.exercises.model import Answer, NotYet, exercise, run
-from classroom.exercises.setting import calls, finished, nobody_listening, settled, the_app
+from classroom.exercises.setting import finished, the_app, worker_as_it_was
 
 _VISITORS = 10
 _TOGETHER = 3.0  # seconds that one who looks waits for the others
@@ -59,25 +60,15 @@ class _Store(redis.Redis):
 
 @contextmanager
 def _store() -> Iterator[_Store]:
-    """Give a store, and forget after the block what was written into it."""
-    app = the_app()
-    store = cast(_Store, _Store.from_url(str(app.conf.result_backend), decode_responses=True, socket_timeout=5))
+    """Give a store, and forget after the block which ids were written into it."""
+    store = cast(_Store, _Store.from_url(str(the_app().conf.result_backend), decode_responses=True, socket_timeout=5))
     store.crowd = _Crowd()
-    before = set(app.backend.client.scan_iter(count=1000))
-    try:
-        yield store
-    finally:
-        store.close()
-        new = set(app.backend.client.scan_iter(count=1000)) - before
-        known = tuple(prefix.encode() for prefix in ("celery", "_kombu", "unacked"))
-        if mine := [key for key in new if not key.removeprefix(_prefix()).startswith(known)]:
-            app.backend.client.delete(*mine)
-
-
-def _prefix() -> bytes:
-    from tutorial_tasks.settings import key_prefix
-
-    return key_prefix.encode()
+    with evidence.publishing() as sent, contextlib.closing(store):
+        try:
+            yield store
+        finally:
+            if claims := [key for id_ in sent for key in _claims(store, id_)]:
+                store.delete(*claims)
 
 
 def _all_at_once(answer: Answer, store: _Store, a: int, b: int) -> list[Any]:
@@ -101,7 +92,7 @@ def _all_at_once(answer: Answer, store: _Store, a: int, b: int) -> list[Any]:
     for visitor in visitors:
         visitor.join(_DONE)
     if any(visitor.is_alive() for visitor in visitors):
-        raise TimeoutError("a visitor still waits; does add_once wait for a result? nobody works while this is judged")
+        raise TimeoutError("a visitor still waits; what does add_once wait for?")
     if raised:
         raise raised[0]
     return returned
@@ -113,33 +104,30 @@ def exactly_one(answer: Answer) -> str:
     from tutorial_tasks.arithmetic import add
 
     a, b = random.sample(range(100, 1000), 2)
-    with nobody_listening(), _store() as store:
+    with worker_as_it_was(), _store() as store:
         with evidence.publishing() as sent:
             ids = run(functools.wraps(answer)(lambda: _all_at_once(answer, store, a, b)))
-        waiting = [message for message in settled() if message.id in sent]
         if not sent:
             raise NotYet("no task was sent")
-        if len(waiting) != 1:
-            seen = "they looked before anybody had written" if len(waiting) == _VISITORS else "some of them came in between"
-            raise NotYet(f"{_VISITORS} visitors sent {len(waiting)} tasks: {seen}. Which command looks and writes in one step?")
-        [message] = waiting
-        if not calls(message, add, a, b):
-            raise NotYet(f"one task was sent, and it is not add({a}, {b}) but {message.task} with {list(message.args)}")
-        wrong = [id_ for id_ in ids if id_ != message.id]
+        if len(sent) != 1:
+            seen = "they looked before anybody had written" if len(sent) == _VISITORS else "some of them came in between"
+            raise NotYet(f"{_VISITORS} visitors sent {len(sent)} tasks: {seen}. Which command looks and writes in one step?")
+        [task_id] = sent
+        kept = finished(task_id)
+        if kept["name"] != add.name or kept["result"] != a + b:
+            raise NotYet(f"one task was sent, and it is not add({a}, {b}) but {kept['name']} with {kept['args']}")
+        wrong = [id_ for id_ in ids if id_ != task_id]
         if wrong:
             raise NotYet(
                 f"one task was sent, and {len(wrong)} of {_VISITORS} visitors got {wrong[0]!r} in place of its id: return it to all of them"
             )
-        if not any(store.ttl(key) > 0 for key in _claims(store, message.id)):
+        if not any(store.ttl(key) > 0 for key in _claims(store, task_id)):
             raise NotYet("the claim never ends: a visitor who dies before sending would block this sum for ever. Give it `ex=`")
         with evidence.publishing() as others:
             other = run(answer, store, b, a + 1)
         if other not in others:
             raise NotYet("two other numbers got no task of their own: the key has to say which sum it is")
-    if finished(message.id)["result"] != a + b:
-        raise NotYet("the sum is wrong")
-    for id_ in (*sent, *others):
-        the_app().AsyncResult(id_).forget()
+        finished(other)
     return f"{_VISITORS} visitors at once, one task, and all of them hold its id"
 
 
