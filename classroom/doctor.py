@@ -312,9 +312,9 @@ def _unreachable(subject: str, url: str, variable: str, error: Exception) -> Fin
     elif "refused" in words:
         cause = "refuses the connection: nothing listens there"
         if Path("/.dockerenv").exists() and re.search(r"[@/](localhost|127\.0\.0\.1)\b", url):
-            names = "inside a container 127.0.0.1 is the container itself; the services have names, such as broker"
+            names = "inside a container 127.0.0.1 is the container itself; the services have names, such as redis"
             return Finding(
-                subject, f"the {subject} {_without_password(url)} {cause}: {names}", f"export {variable}=redis://:password@broker:6379/0"
+                subject, f"the {subject} {_without_password(url)} {cause}: {names}", f"export {variable}=redis://:password@redis:6379/0"
             )
     elif re.search(r"Name or service|getaddrinfo|nodename|Temporary failure in name", words):
         cause = "has a host name that nobody knows"

@@ -317,9 +317,9 @@ def up(workers: int) -> None:
     explained(project.compose("build", "--quiet", "worker", "jupyter"), "the images cannot be built")
     print("Starting ...", flush=True)
     if with_rabbitmq:  # it takes longest, and the workers want it
-        explained(project.compose("up", "--detach", "--renew-anon-volumes", "redis", "rabbitmq"), "the brokers do not start")
+        explained(project.compose("up", "--detach", "redis", "rabbitmq"), "the brokers do not start")
         project.wait_until_healthy(2)
-    started = project.compose("up", "--detach", "--renew-anon-volumes", "--remove-orphans", "--scale", f"worker={workers}")
+    started = project.compose("up", "--detach", "--remove-orphans", "--scale", f"worker={workers}")
     explained(started, "the containers do not start")
     project.wait_until_healthy(3 + workers + with_rabbitmq)
     check_password(env)
@@ -389,6 +389,10 @@ def logs() -> None:
         raise Trouble("nothing has run here yet", "make docker-up")
     project = Project(find_compose(), env)
     print(project.compose("logs", "--no-color", "--tail", "40").stdout)
+    for one in project.containers():
+        if one["service"] == "worker" and one["state"] == "running":  # Celery's own words; what was printed so far are the keeper's
+            print(f"worker {one['id']}:")
+            print(run("docker", "exec", str(one["id"]), "sh", "-c", 'tail -n 40 "$CLASSROOM_STATE/worker.log"').stdout)
 
 
 def show_env() -> None:

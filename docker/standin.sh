@@ -39,8 +39,9 @@ cat >"$context/entry.sh" <<'ENTRY'
 #!/bin/sh
 # Make the user that the environment names, in a configuration, as the public image does.
 set -eu
+echo '[rabbitmq_management].' >/tmp/enabled_plugins
 printf 'default_user = %s\ndefault_pass = %s\nloopback_users = none\n' "$RABBITMQ_DEFAULT_USER" "$RABBITMQ_DEFAULT_PASS" >/tmp/rabbitmq.conf
-export HOME=/var/lib/rabbitmq RABBITMQ_CONFIG_FILE=/tmp/rabbitmq RABBITMQ_LOGS=-
+export RABBITMQ_CONFIG_FILE=/tmp/rabbitmq RABBITMQ_ENABLED_PLUGINS_FILE=/tmp/enabled_plugins RABBITMQ_LOGS=-
 exec "$@"
 ENTRY
 cat >"$context/Dockerfile" <<'FILE'
@@ -49,6 +50,7 @@ RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends rabbitm
     && rm -f /var/lib/rabbitmq/.erlang.cookie && ln -sf /usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/* /usr/local/sbin/
 COPY entry.sh /usr/local/bin/entry.sh
 ENTRYPOINT ["entry.sh"]
+USER rabbitmq
 CMD ["rabbitmq-server"]
 FILE
 chmod 755 "$context/entry.sh"

@@ -32,6 +32,7 @@ from classroom.stack.worker_process import NODE, WorkerProcess
 ALIVE = "keeper-alive"  # a file in the state folder, touched as long as all is well: a container's health check looks at it
 
 _BEAT = 1.0  # seconds between two signs of life
+_AGAIN = 15.0  # seconds before another try with a worker that did not start, or kept dying: a broker can come late
 
 
 class Keeper:
@@ -52,7 +53,7 @@ class Keeper:
         self.wanted = True  # whether the worker should run, as far as anybody has said
         self.crashes = Crashes()
         self.stopping = False
-        self.last_beat = 0.0
+        self.last_beat = self.last_try = 0.0
         self.verbs: dict[str, Callable[..., Any]] = {
             "start worker": self.start,
             "stop worker": self.stop,
@@ -100,6 +101,7 @@ class Keeper:
     def start(self) -> None:
         """Start the worker, or let a paused one go on."""
         self.wanted = True
+        self.last_try = time.monotonic()
         self.worker.start({}, giving_up=self.giving_up)
 
     def stop(self) -> None:
@@ -139,13 +141,15 @@ class Keeper:
             note(error.problem)
 
     def revive(self) -> None:
-        """Start the worker again when it ended without being told to, unless it keeps doing so."""
+        """Start the worker again when it ended without being told to, or did not start: at once, or after a while if it keeps doing so."""
+        if self.told.state == "failed" and self.wanted and time.monotonic() - self.last_try > _AGAIN:
+            self.try_to_start()
         if not self.worker.has_died():
             return
         note(f"{self.told.node} ended by itself")
         if self.crashes.one_more():
             self.worker.give_up("it keeps dying")
-            note("it keeps dying, and is given up until somebody asks for it")
+            self.last_try = time.monotonic()
             return
         self.worker.kill()  # what is left of its pool
         self.try_to_start()
@@ -176,7 +180,7 @@ class Keeper:
         own = my_tasks_file()
         self.told = dataclasses.replace(self.told, course=fingerprint(ROOT / "tutorial_tasks"), my_tasks=fingerprint(own))
         self.tell()
-        if self.told.state in ("running", "stopped", "paused"):
+        if self.told.state in ("running", "paused") or not self.wanted:
             (self.place.folder / ALIVE).touch()
 
     def giving_up(self) -> bool:

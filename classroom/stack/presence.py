@@ -16,6 +16,7 @@ from classroom.stack.keeping import Meeting
 _REMEMBERED = 7 * 24 * 3600  # seconds
 
 _ours: redis.Redis | None = None
+_server: str = ""
 
 
 def announce() -> None:
@@ -31,6 +32,17 @@ def announce() -> None:
             parameters = meeting.redis.connection_pool.connection_kwargs | {"client_name": meeting.prefix + anon_nodename()}
             _ours = redis.Redis(connection_pool=redis.ConnectionPool(**parameters), single_connection_client=True)
         _ours.ping()  # after a restart of Redis this connects again
+
+
+def is_another_server() -> bool:
+    """Tell whether Redis has been started again since this was last asked: then what we have kept open is dead."""
+    global _server
+    meeting = Meeting.of_the_backend()
+    before = _server
+    if meeting is not None:
+        with contextlib.closing(meeting), contextlib.suppress(redis.RedisError, OSError):
+            _server = str(meeting.redis.info("server")["run_id"])
+    return before not in ("", _server)
 
 
 class Elsewhere:

@@ -1,6 +1,5 @@
 """An outside stack with keepers, as a container has them, but as plain processes: a Redis, and keepers that hear through it."""
 
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from classroom.stack.keeping import Meeting, Worker
 from classroom.stack.server import find_server, start_server
-from tests.stack.processes import PATIENCE, ROOT, Checkout, eventually
+from tests.stack.processes import PATIENCE, ROOT, Checkout, eventually, free_port
 
 PASSWORD = "outside"
 
@@ -78,9 +77,7 @@ class Outside:
 @contextmanager
 def outside(folder: Path, *names: str, **extra: str) -> Iterator[Outside]:
     """Have a Redis, and keepers with these names, until the block ends; all of them leave in good order."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    stack = Outside(folder, port)
+    stack = Outside(folder, free_port())
     with ExitStack() as last:
         stack.start_server()
         last.callback(stack.stop_server)

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -17,7 +18,7 @@ import psutil
 from classroom.stack.place import Place, Stack
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 60.0  # seconds; a busy machine with two cores installs and starts things slowly
+PATIENCE = 90.0  # seconds; a busy machine with two cores installs and starts things slowly
 
 JOIN = "from classroom.stack import client; client.join(); print('joined', flush=True); input()"
 CONNECT = "from classroom import lab; lab.connect()"
@@ -82,8 +83,8 @@ class Checkout:
     def processes(self) -> list[psutil.Process]:
         """Find every process of this stack: the supervisor, the broker, the worker and its pool."""
         stack = self.stack()
-        heads = [psutil.Process(pid) for pid in (stack.supervisor, stack.broker_pid, stack.worker_pid) if pid]
-        return heads + [child for head in heads[2:] for child in head.children()]
+        heads = [psutil.Process(pid) for pid in (stack.supervisor, stack.broker_pid, stack.worker_pid, *stack.rabbitmq_pids) if pid]
+        return heads + [child for head in heads[2:] for child in head.children(recursive=True)]
 
 
 def copy_of_the_checkout(to: Path, grace: float = 0.5) -> Checkout:
@@ -117,6 +118,12 @@ def another_worker(module: str, *options: str, **environment: str) -> Iterator[P
         finally:
             process.terminate()
             assert process.wait(PATIENCE) == 0, log.read_text()
+
+
+def free_port() -> int:
+    """Find a port on 127.0.0.1 that nobody uses."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
 
 
 def is_gone(process: psutil.Process) -> bool:

@@ -185,10 +185,15 @@ def test_what_a_notebook_left_is_cleared_away_and_what_one_has_is_told(stack: Ou
 
 
 def test_a_redis_that_comes_back_empty_finds_its_keeper_again(stack: Outside) -> None:
+    wait = ADD + "; input(); lab.connect(); print(add.delay(20, 3).get(timeout=10))"
+    notebook = stack.client.start("-c", wait, **stack.addresses)
+    assert notebook.stdout
+    assert [notebook.stdout.readline(), notebook.stdout.readline()][1] == "5\n"
     stack.stop_server()
     stack.start_server()
     eventually(lambda: stack.worker("one").state == "running", "the keeper is there again")
-    assert said(stack, ADD)[1] == "5"
+    print("back", file=notebook.stdin, flush=True)
+    assert notebook.communicate(timeout=60)[0].splitlines()[-1] == "23", "an open notebook finds it too"
     assert stack.worker("one").node == "celery@lab"
 
 

@@ -303,6 +303,20 @@ def test_rabbitmq_shows_numbers_and_no_messages(management: str) -> None:
     assert xray(rabbit(), 2, management).of == {"queues": 3}
 
 
+def test_where_the_management_api_is_can_be_said_in_the_environment(management: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASKSCOPE_MANAGEMENT_URL", management)
+    assert xray(rabbit()).queue().waiting == 3
+
+
+def test_of_a_task_rabbitmq_s_silence_is_no_proof(management: str) -> None:
+    seen = xray(rabbit(), management_url=management, ids=["one", "two"], ended=["two"])
+    assert seen.missing == ("two",)
+    assert "1 task that nobody saw end: RabbitMQ does not show whether it has a message of that" in seen.text()
+    assert "1 task: no message, and no stored result" in seen.text()
+    assert "nobody saw" not in xray(rabbit(), ids=["two"], ended=["two"]).text()
+    assert Management.heard == []  # numbers of queues say nothing of one task
+
+
 @pytest.mark.parametrize(
     ("app", "url", "says"),
     [
