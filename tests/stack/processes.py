@@ -89,7 +89,7 @@ class Checkout:
 
 def copy_of_the_checkout(to: Path, grace: float = 0.5) -> Checkout:
     """Copy what a stack needs."""
-    for name in ("classroom", "taskscope", "tutorial_tasks"):
+    for name in ("batch_api", "classroom", "taskscope", "tutorial_tasks"):
         shutil.copytree(ROOT / name, to / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "requirements.lock", to)
     return Checkout(to, to / ".classroom", grace)
