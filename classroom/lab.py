@@ -22,6 +22,7 @@ from classroom.beside import rabbitmq
 from classroom.errors import ClassroomError
 from classroom.predictions import predict
 from classroom.stack import client, presence, workers
+from classroom.stack.place import Place
 from classroom.stack.task_code import sources
 from classroom.stack.worker_process import CONCURRENCY, QUEUES
 
@@ -201,6 +202,7 @@ def _embedded(ran: bool) -> str:
 
 def _outside() -> str:
     where = doctor.examine_servers()
+    Place.current().create()  # for the log of another worker, and for what this checkout remembers
     if not workers.found():
         return f"Connected: {where}, {doctor.examine_worker()}"
     doctor.examine_keepers()

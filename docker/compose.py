@@ -334,7 +334,8 @@ def explained(done: subprocess.CompletedProcess[str], what: str) -> None:
     """
     if done.returncode == 0:
         return
-    said = (done.stdout + done.stderr).strip()
+    noise = r"DEPRECATED|buildx|^\s*$"
+    said = "\n".join(line for line in (done.stdout + done.stderr).splitlines() if not re.search(noise, line))
     remedy = "make docker-logs"
     reasons = {
         r"port is already allocated|address already in use": ("a port is taken", "edit the ports in docker/.env, then: make docker-up"),
