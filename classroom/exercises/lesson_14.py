@@ -90,8 +90,10 @@ def _empty(one: Celery, queue: Queue) -> Iterator[None]:
 
     def empty() -> None:
         with one.connection_for_write() as connection:
-            connection.channel().queue_delete(queue.name)
-            queue(connection).declare()
+            made = queue(connection)
+            made.delete()  # one that was made in another way can't be used
+            made.declare()
+            made.purge()  # Redis has nothing to delete, and may have messages
 
     empty()
     try:
