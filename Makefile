@@ -58,7 +58,7 @@ docker-logs: ## what the containers said last
 	@$(DOCKER) logs
 
 docker-test: .venv/.installed ## bring the containers up and hold the lessons against them
-	@$(PY) -m pytest -m docker tests/docker $(ARGS)
+	@$(PY) -m pytest -n 2 --dist loadfile -m docker tests/docker $(ARGS)
 
 clean: ## stop the stack, and remove .venv and everything that was made
 	@! [ -x $(PY) ] || $(PY) -m classroom down

@@ -134,7 +134,7 @@ def read_env() -> dict[str, str]:
     if not ENV.exists():
         return {}
     lines = (line.strip() for line in ENV.read_text(encoding="utf-8").splitlines())
-    return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))  # type: ignore[misc]
+    return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
 
 
 def settle_env() -> dict[str, str]:
