@@ -1,5 +1,7 @@
 """`python -m batch_api`: serve on 127.0.0.1, port 5000, unless told otherwise."""
 
+import contextlib
+import os
 import signal
 import socket
 import sys
@@ -12,8 +14,8 @@ from batch_api.server import make_server
 from batch_api.settings import BadSettingError
 
 
-def _end(number: int, _: FrameType | None) -> None:
-    raise SystemExit(128 + number)
+def _end(_number: int, _: FrameType | None) -> None:
+    raise SystemExit
 
 
 @click.command()
@@ -27,13 +29,16 @@ def main(host: str, port: int) -> None:
     except BadSettingError as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
-        raise click.ClickException(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+        why = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+        raise click.ClickException(f"cannot listen on {host}:{port}: {why}") from error
     server = make_server(app, listener)
-    signal.signal(signal.SIGTERM, _end)
-    address = f"http://{host}:{listener.getsockname()[1]}"
-    click.echo(f"{address} (for people: {address}/swagger)")
-    sys.stdout.flush()
-    server.run()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end)
+    with contextlib.suppress(SystemExit):  # one that comes before the server runs; later it ends the server
+        address = f"http://{host}:{listener.getsockname()[1]}"
+        click.echo(f"{address} (for people: {address}/swagger)")
+        sys.stdout.flush()
+        server.run()
 
 
 if __name__ == "__main__":

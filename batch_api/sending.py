@@ -1,7 +1,7 @@
 """Send tasks without ever waiting long for a broker that is not there."""
 
 from celery import Celery
-from kombu.exceptions import OperationalError
+from kombu.exceptions import LimitExceeded, OperationalError
 
 from batch_api.outcomes import Pair
 from batch_api.problems import UnavailableError
@@ -32,6 +32,9 @@ class Sender:
             broker_transport_options=options | _ONCE_MORE | {"socket_connect_timeout": _WAIT, "socket_timeout": _WAIT},
         )
 
+        broker = self._app.connection_for_write()  # not opened: it only knows what can go wrong with this kind
+        self._errors = (OperationalError, LimitExceeded, OSError, *broker.connection_errors, *broker.channel_errors)
+
     def send(self, tasks: dict[str, Pair]) -> None:
         """Send each of these tasks under its id.
 
@@ -51,7 +54,7 @@ class Sender:
                         retry=True,
                         retry_policy=_ONCE_MORE,
                     )
-        except (OperationalError, OSError) as error:
+        except self._errors as error:
             raise UnavailableError("broker") from error
 
     def ping(self) -> None:
@@ -60,5 +63,5 @@ class Sender:
         try:
             with connection:
                 connection.ensure_connection(**_ONCE_MORE)
-        except (OperationalError, OSError, *connection.connection_errors) as error:
+        except self._errors as error:
             raise UnavailableError("broker") from error

@@ -10,6 +10,8 @@ A lease is short while its holder sends, and long after that: a holder that dies
 ends soon, and a message that is lost one whose lease ends later. Whoever asks then takes the lease and sends again, under
 the same id. That may send a task twice, which `tutorial_tasks.batches` bears; it never lets one be forgotten.
 
+The scripts name keys of several tasks, so this is for one Redis (or one with replicas), not for a cluster.
+
 Ids live as long as their keys have more than `remembered` seconds left: after that they are expired, and still known.
 """
 
@@ -52,8 +54,10 @@ return held
 # Each time a task is sent its lease is twice as long: a queue that is merely long is not filled with copies.
 _SENT = """
 for i = 1, #KEYS, 2 do
-    local sends = redis.call('HINCRBY', KEYS[i], 'sends', 1)
-    redis.call('SET', KEYS[i + 1], 'sent', 'EX', ARGV[1] * 2 ^ math.min(sends - 1, 20))
+    if redis.call('EXISTS', KEYS[i]) == 1 then
+        local sends = redis.call('HINCRBY', KEYS[i], 'sends', 1)
+        redis.call('SET', KEYS[i + 1], 'sent', 'EX', ARGV[1] * 2 ^ math.min(sends - 1, 20))
+    end
 end
 """
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from tests.batch_api.serving import Api, Server, serving
 from tests.stack.processes import another_worker, eventually
@@ -128,3 +129,22 @@ def test_pages_that_need_neither_are_there_all_the_time(two: Two) -> None:
         two.backend.start()
         two.broker.start()
     eventually(lambda: two.api.get("/health").status == 200, "both are found again")
+
+
+def test_a_broker_that_is_full_is_one_that_is_not_there(two: Two) -> None:
+    with redis.Redis.from_url(two.broker.url) as broker:
+        accepted(two.api)
+        broker.config_set("maxmemory", "1")
+        try:
+            answer = two.api.post(batch())
+            assert (answer.status, answer.problem()["detail"]) == (503, "the broker does not answer")
+        finally:
+            broker.config_set("maxmemory", "256mb")
+        accepted(two.api)
+
+
+def test_a_password_that_is_wrong_is_one_that_is_not_there(two: Two) -> None:
+    wrong = {"CELERY_BROKER_URL": two.broker.url.replace("secret", "guess")}
+    with serving(**two.environment | wrong) as api:
+        refused(api, "broker")
+        assert b"guess" not in api.post(batch()).raw
