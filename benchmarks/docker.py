@@ -1,4 +1,4 @@
-"""Measure the classroom in containers: how long until it is healthy, what a round trip costs, how big it is, what stays: `python -m benchmarks.docker`.
+"""Measure the classroom in containers: time until healthy, round trip, size, what stays: `python -m benchmarks.docker`.
 
 It uses this checkout's own containers, and takes them down at the end. The images are built before anything is measured.
 """
