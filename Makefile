@@ -43,6 +43,7 @@ bench: .venv/.browser ## measure every speed that we claim, beside Flower's
 	@$(PY) -m benchmarks.scope
 	@$(PY) -m benchmarks.rows
 	@$(PY) -m benchmarks.pixels
+	@$(PY) -m benchmarks.batch_api
 
 lint: .venv/.linters ## ruff and mypy
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy

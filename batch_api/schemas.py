@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 MAX_TASKS = 100
 MAX_BODY = 64 * 1024  # bytes
@@ -11,7 +11,13 @@ SMALLEST, LARGEST = -(2**31), 2**31 - 1
 _SOME_ID = "0c4f3f0a-8f7d-4c56-9d0e-2b7c7f1f2a11"
 _OTHER_ID = "b8f5a1de-3c1b-4a0f-8b1d-54b1c2a9e7d3"
 
-Integer = Annotated[int, Field(strict=True, ge=SMALLEST, le=LARGEST)]
+
+def _whole(value: Any) -> Any:
+    """Take 5.0 for 5: in JSON they are the same number."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Integer = Annotated[int, Field(strict=True, ge=SMALLEST, le=LARGEST), BeforeValidator(_whole)]
 Id = Annotated[str, Field(json_schema_extra={"format": "uuid"})]
 
 

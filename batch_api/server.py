@@ -1,6 +1,7 @@
 """Serve the application with Waitress, which speaks JSON too when it refuses a request by itself."""
 
 import json
+import logging
 import socket
 from http import HTTPStatus
 
@@ -36,6 +37,7 @@ class _Channel(HTTPChannel):
 
 def make_server(app: Flask, listener: socket.socket) -> BaseWSGIServer:
     """Make a server for a socket that listens; its `run` serves until a signal ends it."""
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it would write a line for each request that waits for a thread
     server = create_server(app, sockets=[listener], threads=THREADS, max_request_body_size=MAX_BODY + 1, ident="batch_api")
     server.channel_class = _Channel
     return server

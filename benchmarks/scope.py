@@ -128,18 +128,6 @@ def _serves(process: subprocess.Popen[bytes], address: str, password: str, said:
     raise SystemExit(f"Flower does not answer\n{said.read().decode(errors='replace')[-2000:]}\n  next: make bench, again")
 
 
-@contextmanager
-def without_events(app: Celery) -> Iterator[None]:
-    """Have worker and client say nothing."""
-    app.control.disable_events()
-    app.conf.task_send_sent_event = False
-    try:
-        yield
-    finally:
-        app.conf.task_send_sent_event = True
-        app.control.enable_events()
-
-
 _FRESH = """
 from classroom import lab
 lab.connect()
@@ -174,7 +162,6 @@ def main() -> None:
         "watched by a scope": lambda: watched(app),
         "with a live view, too": lambda: watched_live(app),
         "celery.events.state.State": lambda: celery_s_own_state(app),
-        "events off": lambda: without_events(app),
         "Flower": lambda: flower(app),
     }
     throughput(app, nullcontext)  # once for nothing

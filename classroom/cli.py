@@ -32,7 +32,7 @@ def main() -> None:
 @main.command()
 def up() -> None:
     """Start the broker and the worker; they stay until `down`."""
-    stack = client.join()
+    stack = client.join(tell=click.echo)
     client.ask("keep")
     if stack.worker != "running":
         stack = client.ask("start worker")
@@ -77,7 +77,7 @@ def lab(flower: bool, args: tuple[str, ...]) -> None:
     workspaces = Place.current().folder / "workspaces"
     write_workspace(workspaces)
     if not client.is_outside():
-        click.echo(_line(client.join()))
+        click.echo(_line(client.join(tell=click.echo)))
         # JupyterLab takes our place and our lease with it: the stack lives as long as it does, however it ends.
         os.set_inheritable(client.lease_descriptor(), True)
     others = os.environ.get("JUPYTER_CONFIG_PATH")
@@ -145,7 +145,7 @@ def progress(reset: bool) -> None:
 
 
 @main.command()
-@click.argument("name", type=click.Choice(["worker", "broker", "rabbitmq", "rabbitmq-worker", "supervisor"]), default="worker")
+@click.argument("name", type=click.Choice(["worker", "broker", "rabbitmq", "rabbitmq-worker", "supervisor", "api"]), default="worker")
 @click.option("-n", "--lines", type=click.IntRange(min=1), default=40, show_default=True, help="How many of the last lines.")
 def logs(name: str, lines: int) -> None:
     """Print the last lines of a log."""

@@ -17,6 +17,7 @@ from kombu.connection import Connection
 
 from classroom import rabbit_evidence
 from classroom.errors import ClassroomError
+from classroom.rabbit_evidence import is_broker as is_rabbitmq
 from taskscope.errors import ScopeError
 from taskscope.messages import Message
 from taskscope.xray import Snapshot, xray
@@ -26,6 +27,7 @@ __all__ = [
     "broker",
     "discard",
     "give_back",
+    "is_rabbitmq",
     "moment",
     "move",
     "publishing",
@@ -41,7 +43,7 @@ _MANY = 1000  # messages of a queue; where there are more, a second look takes t
 
 def waiting(app: Celery, queue: str = "celery") -> list[Message]:
     """List the messages of a queue that no worker has taken yet, the next one first."""
-    if rabbit_evidence.is_broker(app):
+    if is_rabbitmq(app):
         return rabbit_evidence.waiting(app, queue)
     found = _look(app).queue(queue)
     if found.waiting > len(found.messages):
@@ -51,7 +53,7 @@ def waiting(app: Celery, queue: str = "celery") -> list[Message]:
 
 def waiting_anywhere(app: Celery) -> list[Message]:
     """List the messages of all queues, also of those that no worker reads."""
-    if rabbit_evidence.is_broker(app):
+    if is_rabbitmq(app):
         return rabbit_evidence.waiting_anywhere(app)
     found = _look(app)
     most = max((queue.waiting for queue in found.queues), default=0)
@@ -62,7 +64,7 @@ def waiting_anywhere(app: Celery) -> list[Message]:
 
 def discard(app: Celery, message: Message) -> None:
     """Take a message out of its queue: nobody would ever do it, or the worker would hold it for hours."""
-    if rabbit_evidence.is_broker(app):
+    if is_rabbitmq(app):
         rabbit_evidence.discard(app, message)
         return
     client, _ = broker(app)
@@ -72,7 +74,7 @@ def discard(app: Celery, message: Message) -> None:
 
 def move(app: Celery, message: Message, queue: str) -> None:
     """Put a message from its queue into another one, where it comes last."""
-    if rabbit_evidence.is_broker(app):
+    if is_rabbitmq(app):
         rabbit_evidence.move(app, message, queue)
         return
     client, prefix = broker(app)
@@ -88,7 +90,7 @@ def give_back(app: Celery) -> None:
     (billiard's pool processes can wait for a parent that no longer reads what they say). RabbitMQ does it for all that end,
     a moment after their connection has.
     """
-    if rabbit_evidence.is_broker(app):
+    if is_rabbitmq(app):
         wait_until(lambda: not rabbit_evidence.consumers(app), 10, "RabbitMQ has noticed that no worker reads its queues any more")
         return
     left = [message for message in unacknowledged(app) if not message.problem]
@@ -100,7 +102,7 @@ def give_back(app: Celery) -> None:
 
 def unacknowledged(app: Celery) -> list[Message]:
     """List the messages that a worker has taken but not acknowledged: it holds them for later, or runs them late-acked."""
-    if rabbit_evidence.is_broker(app):
+    if is_rabbitmq(app):
         return rabbit_evidence.unacknowledged(app)
     found = _look(app)
     if (total := (found.of or {}).get("unacked", 0)) > len(found.unacked):

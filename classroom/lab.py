@@ -13,11 +13,12 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from classroom import connections, doctor, evidence, hints, leftovers
+from classroom import connections, doctor, evidence, hints, leftovers, web
 from classroom import my_tasks as own_tasks
 from classroom import progress as exercises_passed
 from classroom.another_worker import AnotherWorker as another_worker
 from classroom.bar import Bar
+from classroom.beside import rabbitmq
 from classroom.errors import ClassroomError
 from classroom.predictions import predict
 from classroom.stack import client, presence, workers
@@ -27,6 +28,7 @@ from classroom.stack.worker_process import CONCURRENCY, QUEUES
 
 __all__ = [
     "another_worker",
+    "api",
     "bar",
     "broker",
     "connect",
@@ -34,6 +36,7 @@ __all__ = [
     "my_tasks",
     "predict",
     "progress",
+    "rabbitmq",
     "unacknowledged",
     "until",
     "waiting",
@@ -59,7 +62,7 @@ def connect() -> None:
     global _connected_to
     ran = client.current() is not None
     if ours := not client.is_outside():
-        client.use(client.join())
+        client.use(client.join(tell=print))
     url = os.environ.get("CELERY_BROKER_URL", "")
     if _connected_to not in (None, url):
         raise ClassroomError("the broker has moved to another address", "restart this kernel: Kernel > Restart Kernel")
@@ -81,6 +84,20 @@ def examine() -> None:
 def bar(total: int, count: Callable[[], int]) -> Bar:
     """Return a bar of so many of `total`; show it, and it grows with what `count` returns."""
     return Bar(total, count)
+
+
+def api(**settings: str) -> str:
+    """Start the web service of `batch_api` with an empty cache, and return its address; it lives as long as this kernel.
+
+    An earlier one of this kernel ends. Settings such as `BATCH_TASK_SECONDS="0-0"` are given to it as environment variables.
+
+    Raises:
+        ClassroomError: there is no stack, or the service did not start.
+    """
+    if not client.is_outside() and not client.current():
+        raise ClassroomError("no stack runs in this checkout", "lab.connect()")
+    web.forget()
+    return web.start(settings)
 
 
 def progress() -> None:

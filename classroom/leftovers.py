@@ -5,6 +5,7 @@ held for ten minutes, some lie in queues that nobody reads. Every message says w
 or a process that has ended left is cleared; what another open notebook is busy with is its own, and only told.
 """
 
+import os
 import re
 import socket
 from collections import Counter
@@ -102,7 +103,7 @@ def nobody(_: str) -> bool:
 
 
 def is_somebody_s(origin: str | None, worker_pids: set[int], elsewhere: Callable[[str], bool] = nobody) -> bool:
-    """Tell whether a task's sender is another process that still runs, and none of the worker's.
+    """Tell whether a task's sender is another process that still runs, none of the worker's, and none that we have started.
 
     Args:
         origin: the sender, as Celery writes it.
@@ -118,7 +119,8 @@ def is_somebody_s(origin: str | None, worker_pids: set[int], elsewhere: Callable
     if pid in worker_pids or pid == psutil.Process().pid:
         return False
     try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and process.ppid() != os.getpid()
     except psutil.NoSuchProcess:
         return False
 

@@ -38,6 +38,7 @@ PORTS = {
     "CLASSROOM_REDIS_PORT": "26379",
     "CLASSROOM_FLOWER_PORT": "25555",
     "CLASSROOM_JUPYTER_PORT": "28888",
+    "CLASSROOM_API_PORT": "5000",
     "CLASSROOM_RABBITMQ_PORT": "26672",
     "CLASSROOM_MANAGEMENT_PORT": "26673",
 }
@@ -362,6 +363,7 @@ def tell(env: dict[str, str]) -> None:
     """Say where everything is, and what to type to use it from this machine."""
     password = env["CLASSROOM_PASSWORD"]
     print(f"JupyterLab  http://127.0.0.1:{env['CLASSROOM_JUPYTER_PORT']}/lab?token={password}")
+    print(f"batch_api   http://127.0.0.1:{env['CLASSROOM_API_PORT']}  for people: /swagger")
     print(f"Flower      http://127.0.0.1:{env['CLASSROOM_FLOWER_PORT']}  user learner, password {password}")
     print("For make lab, client.py and the doctor on this machine, in this shell:")
     for name, value in addresses(env).items():

@@ -388,6 +388,7 @@ def xray_table(snapshot: Mapping[str, Any], text: str = "") -> dict[str, Any]:
     for other in snapshot["others"]:
         rows.append([other["name"], other["type"], other["meaning"] or f"{other['size']} inside", _time_left(other["ttl"])])
     rows += [[f"task {name[:8]}…", "", "no message, and no stored result", ""] for name in snapshot["missing"]]
+    rows += [[f"task {name[:8]}…", "", "RabbitMQ does not show whether it has a message", ""] for name in snapshot["hidden"]]
     bound = len(snapshot["bindings"])
     if bound:
         rows.append(["bindings", "sets", f"{bound} ways from an exchange to a queue", ""])

@@ -103,6 +103,7 @@ class Snapshot:
     of: Mapping[str, int] | None = None
     notes: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()  # ids that were asked for, and of which nothing was found
+    hidden: tuple[str, ...] = ()  # ids that were asked for, and of which the broker does not show whether it has a message
 
     def queue(self, name: str = "celery") -> Queue:
         """Return one queue; a queue that is empty is no key, so it need not be there."""
@@ -180,12 +181,8 @@ def xray(
 def _without_messages(found: Snapshot, ids: Collection[str], ended: Collection[str]) -> Snapshot:
     """Say of which of these tasks nobody knows whether RabbitMQ has a message."""
     done = {*ended, *(stored.id for stored in found.results if stored.state in ENDS)}
-    unknown = {name for name in ids if name not in done}
-    if not unknown:
-        return found
-    which = "1 task" if len(unknown) == 1 else f"{len(unknown)} tasks"
-    notes = (*found.notes, f"{which} that nobody saw end: RabbitMQ does not show whether it has a message of that")
-    return replace(found, missing=tuple(name for name in found.missing if name in done), notes=notes)
+    hidden = tuple(dict.fromkeys(name for name in ids if name not in done))
+    return replace(found, missing=tuple(name for name in found.missing if name in done), hidden=hidden)
 
 
 def _of_tasks(found: Snapshot, ids: Collection[str]) -> Snapshot:
@@ -507,6 +504,8 @@ def _lines(snapshot: Snapshot, ids: bool) -> Iterable[str]:
         yield f"other keys: {_many(of['other keys'], len(snapshot.others))}"
     if snapshot.missing:
         yield f"{len(snapshot.missing)} {'task' if len(snapshot.missing) == 1 else 'tasks'}: no message, and no stored result"
+    if snapshot.hidden:
+        yield f"{len(snapshot.hidden)} {'task' if len(snapshot.hidden) == 1 else 'tasks'}: RabbitMQ does not show whether it has a message"
     yield from snapshot.notes
 
 

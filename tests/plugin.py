@@ -15,6 +15,7 @@ from nbval.plugin import IPyNbCell
 from xdist.scheduler import LoadFileScheduling
 
 from classroom.stack.place import Place
+from tests.stack.rabbit import needs_rabbitmq
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
@@ -26,8 +27,12 @@ settings.load_profile("course")
 _state = Path(tempfile.mkdtemp(prefix=f"classroom-{WORKER}-"))
 # `tests/docker` runs lessons on a stack in containers: then its addresses and the folders that it shares count, and nobody runs beside.
 OUTSIDE = os.environ.get("CLASSROOM_TEST_OUTSIDE") == "1" and WORKER == "main"
+_OF_A_STACK = (
+    *("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND", "CELERY_KEY_PREFIX"),
+    *("CLASSROOM_SERVER", "CLASSROOM_URL", "TASKSCOPE_MANAGEMENT_URL"),
+)
 if not OUTSIDE:
-    for _name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND", "CELERY_KEY_PREFIX", "CLASSROOM_SERVER", "CLASSROOM_URL"):
+    for _name in _OF_A_STACK:
         os.environ.pop(_name, None)
     os.environ.update(CLASSROOM_MY_TASKS=str(_state), TUTORIAL_DATA_DIR=str(_state / "data"))
 os.environ.update(
@@ -59,6 +64,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if isinstance(item, IPyNbCell) and item.cell.source.strip() and item.cell.execution_count is None:
             raise pytest.UsageError(f"{item.nodeid} has no stored run, so nothing would be compared: make notebooks")
+        if re.search(r"notebooks/14_|(exercises|disorder).*\[14", item.nodeid):
+            item.add_marker(needs_rabbitmq)
     items.sort(key=lambda item: 2 if "/unit/" in item.nodeid else 0 if re.search("/(stack|browser)/", item.nodeid) else 1)
 
 

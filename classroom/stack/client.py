@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, Any
 
 from classroom.errors import ClassroomError
@@ -30,10 +30,13 @@ def current() -> Stack | None:
     return stack if stack and place.is_supervised() else None
 
 
-def join() -> Stack:
+def join(tell: Callable[[str], Any] = lambda _: None) -> Stack:
     """Join the stack of this checkout, or start it; it lives as long as anybody who joined.
 
     Any number of processes may call this at once, and one process any number of times.
+
+    Args:
+        tell: called with a line for the person who waits, if that takes more than a moment.
 
     Raises:
         ClassroomError: it cannot start.
@@ -51,6 +54,8 @@ def join() -> Stack:
                     "python -m classroom down, then run this again",
                 )
             return stack
+        if wanted == "rabbitmq":
+            tell("RabbitMQ starts. That takes some seconds.")
         _start(place, deadline)
     if stack := current():
         return stack

@@ -31,8 +31,12 @@ def say_ready(sender: Any, **_: Any) -> None:
             pipe.write(json.dumps(tasks) + "\n")
 
     # Celery says "ready" before its loop has begun, and it is the loop's first turn that subscribes to questions: one that
-    # was asked before would be lost. So this is for the second turn.
-    sender.hub.call_soon(sender.hub.call_soon, say)
+    # was asked before would be lost. So this is for the second turn, which a short timer keeps the first one from sleeping before.
+    def at_the_first_turn() -> None:
+        sender.hub.call_soon(say)
+        sender.hub.call_later(0.01, lambda: None)
+
+    sender.hub.call_soon(at_the_first_turn)
 
 
 @worker_process_init.connect

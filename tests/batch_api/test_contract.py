@@ -103,6 +103,13 @@ def test_a_batch_may_have_as_many_tasks_as_it_says_and_numbers_as_large(api: Api
     assert api.finish(api.submit(pairs).headers["location"])["results"] == [a + b for a, b in pairs]
 
 
+def test_a_number_is_the_same_however_it_is_written(api: Api) -> None:
+    ((a, b),) = new_pairs(1)
+    body = json.dumps({"tasks": [{"paramA": a, "paramB": b}, {"paramA": float(a), "paramB": float(b)}]}).encode()
+    first, second = api.ask("POST", "/grouptasks", body, Content_Type="application/json").body["taskIds"]
+    assert first == second
+
+
 # -- a task ----------------------------------------------------------------------------------------------------------
 
 
@@ -318,7 +325,7 @@ PAIR = {"paramA": 1, "paramB": 2}
         ({"tasks": [PAIR, PAIR | {"paramC": 3}]}, "tasks.1.paramC"),
         *(
             ({"tasks": [{"paramA": wrong, "paramB": 2}]}, "tasks.0.paramA")
-            for wrong in ("1", 1.5, 1.0, True, None, [1], float("nan"), float("inf"), LARGEST + 1, SMALLEST - 1, 10**400)
+            for wrong in ("1", 1.5, 1e300, True, None, [1], float("nan"), float("inf"), LARGEST + 1, SMALLEST - 1, 10**400)
         ),
     ],
 )
@@ -417,6 +424,8 @@ def test_the_document_names_every_path_and_every_error_has_the_one_shape(api: Ap
         ("/tasks/{id}", "get"),
         ("/health", "get"),
     }
+    pair = document["components"]["schemas"]["Pair"]["properties"]
+    assert {(pair[name]["minimum"], pair[name]["maximum"]) for name in ("paramA", "paramB")} == {(SMALLEST, LARGEST)}
     for methods in document["paths"].values():
         for operation in methods.values():
             for status, answer in operation["responses"].items():

@@ -17,7 +17,7 @@ from tests.stack.processes import ROOT, free_port
 
 _UP_WITHIN = 900  # seconds; the first time the images are built
 _NOT_COPIED = shutil.ignore_patterns(".git", ".venv*", ".classroom*", "__pycache__", ".*_cache", ".hypothesis", "data", ".env")
-_PORTS = ("REDIS", "FLOWER", "JUPYTER", "RABBITMQ", "MANAGEMENT")
+_PORTS = ("REDIS", "FLOWER", "JUPYTER", "API", "RABBITMQ", "MANAGEMENT")
 
 
 @dataclass

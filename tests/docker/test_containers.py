@@ -3,6 +3,7 @@
 import json
 import re
 import stat
+import urllib.request as web
 from collections.abc import Iterator
 
 import pytest
@@ -37,7 +38,7 @@ def half_way(notebook: Kernel) -> None:
 
 def test_everything_is_healthy_and_guarded(course: Classroom) -> None:
     found = {one["Config"]["Labels"]["com.docker.compose.service"]: one for one in course.containers()}
-    assert sorted(found) == ["flower", "jupyter", "redis", "worker"]
+    assert sorted(found) == ["api", "flower", "jupyter", "redis", "worker"]
     secret = next(line for line in (course.root / "docker" / ".env").read_text().splitlines() if line.startswith("CLASSROOM_PASSWORD="))
     for name, one in found.items():
         host = one["HostConfig"]
@@ -76,6 +77,21 @@ print(ask(), ask("learner", "wrong"), ask("learner", "{password}"))
     password = course.addresses["CELERY_RESULT_BACKEND"].split(":")[2].split("@")[0]
     filled = visit.replace("{port}", course.ports["FLOWER"]).replace("{password}", password)
     assert course.python(filled).stdout == "401 401 200\n"
+
+
+def test_the_web_service_has_the_worker_add(course: Classroom) -> None:
+    address = f"http://127.0.0.1:{course.ports['API']}"
+    request = web.Request(f"{address}/grouptasks", b'{"tasks": [{"paramA": 1, "paramB": 5}]}', {"Content-Type": "application/json"})
+    with web.urlopen(request, timeout=10) as accepted:
+        assert accepted.status == 202
+        batch = f"{address}{accepted.headers['Location']}"
+
+    def results() -> list[int]:
+        with web.urlopen(batch, timeout=10) as answer:
+            told = json.load(answer)
+        return told["results"] if told["grouptaskProcessed"] else []
+
+    assert eventually(results, "the batch is done") == [6]
 
 
 def test_the_lessons_from_the_host(course: Classroom) -> None:

@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import os
 import pkgutil
 import signal
 import textwrap
@@ -21,7 +22,13 @@ EXERCISES = {exercise.name: exercise for lesson in LESSONS for exercise in lesso
 ANSWERS = {
     module.name[-2:]: importlib.import_module(f"{answers.__name__}.{module.name}") for module in pkgutil.iter_modules(answers.__path__)
 }
-WRONG = [wrong for module in ANSWERS.values() for wrong in module.WRONG]
+# On RabbitMQ a few answers go wrong in another way, and deserve other words.
+ELSE = {name: words for module in ANSWERS.values() for name, words in getattr(module, "ON_RABBITMQ", {}).items()}
+WRONG = [
+    (name, why, body, ELSE.get((name, why), words) if os.environ.get("CLASSROOM_BROKER") == "rabbitmq" else words)
+    for module in ANSWERS.values()
+    for name, why, body, words in module.WRONG
+]
 RIGHT = [right for module in ANSWERS.values() for right in module.RIGHT]
 
 

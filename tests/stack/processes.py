@@ -18,7 +18,7 @@ import psutil
 from classroom.stack.place import Place, Stack
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 60.0  # seconds; a busy machine with two cores installs and starts things slowly
+PATIENCE = 90.0  # seconds; a busy machine with two cores installs and starts things slowly
 
 JOIN = "from classroom.stack import client; client.join(); print('joined', flush=True); input()"
 CONNECT = "from classroom import lab; lab.connect()"
@@ -83,13 +83,13 @@ class Checkout:
     def processes(self) -> list[psutil.Process]:
         """Find every process of this stack: the supervisor, the broker, the worker and its pool."""
         stack = self.stack()
-        heads = [psutil.Process(pid) for pid in (stack.supervisor, stack.broker_pid, stack.worker_pid) if pid]
-        return heads + [child for head in heads[2:] for child in head.children()]
+        heads = [psutil.Process(pid) for pid in (stack.supervisor, stack.broker_pid, stack.worker_pid, *stack.rabbitmq_pids) if pid]
+        return heads + [child for head in heads[2:] for child in head.children(recursive=True)]
 
 
 def copy_of_the_checkout(to: Path, grace: float = 0.5) -> Checkout:
     """Copy what a stack needs."""
-    for name in ("classroom", "taskscope", "tutorial_tasks"):
+    for name in ("batch_api", "classroom", "taskscope", "tutorial_tasks"):
         shutil.copytree(ROOT / name, to / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "requirements.lock", to)
     return Checkout(to, to / ".classroom", grace)

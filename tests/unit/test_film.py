@@ -173,6 +173,7 @@ def _snapshot() -> dict[str, Any]:
         "bindings": [{}],
         "of": {"results": 700},
         "missing": ["0beeb79e-85"],
+        "hidden": [],
     }
 
 

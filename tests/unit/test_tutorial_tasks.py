@@ -196,6 +196,12 @@ def test_results_go_to_the_broker_unless_told_otherwise() -> None:
     assert settings_with(CELERY_BROKER_URL="redis://broker:1/2")["result_backend"] == "redis://broker:1/2"
 
 
+def test_only_rabbitmq_is_asked_to_confirm_each_message() -> None:
+    on_rabbitmq = settings_with(CELERY_BROKER_URL="amqp://broker//", CELERY_RESULT_BACKEND="redis://results:3/4")
+    assert on_rabbitmq["broker_transport_options"] == {"confirm_publish": True}
+    assert "confirm_publish" not in settings_with()["broker_transport_options"]
+
+
 @pytest.mark.parametrize("prefix", ["alice", "alice:"])
 def test_a_prefix_ends_with_one_colon_on_both_sides(prefix: str) -> None:
     found = settings_with(CELERY_KEY_PREFIX=prefix)

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskscope.errors import ScopeError
+from taskscope.film import xray_table
 from taskscope.gate import Gate, judge
 from taskscope.keyspace import Key, backend_of, broker_of, escaped
 from taskscope.messages import Message
@@ -301,6 +302,22 @@ def test_rabbitmq_shows_numbers_and_no_messages(management: str) -> None:
     assert "p@ss" not in f"{seen}{seen.to_json()}"
     assert Management.heard == ["GET /api/queues/my%2Fhost", "GET /api/bindings/my%2Fhost"]  # nothing that takes a message out
     assert xray(rabbit(), 2, management).of == {"queues": 3}
+
+
+def test_where_the_management_api_is_can_be_said_in_the_environment(management: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASKSCOPE_MANAGEMENT_URL", management)
+    assert xray(rabbit()).queue().waiting == 3
+
+
+def test_of_a_task_rabbitmq_s_silence_is_no_proof(management: str) -> None:
+    seen = xray(rabbit(), management_url=management, ids=["one", "two"], ended=["two"])
+    assert seen.missing == ("two",)
+    assert seen.hidden == ("one",)
+    assert "1 task: RabbitMQ does not show whether it has a message" in seen.text()
+    assert ["task one…", "", "RabbitMQ does not show whether it has a message", ""] in xray_table(seen.to_json())["rows"]
+    assert "1 task: no message, and no stored result" in seen.text()
+    assert "does not show" not in xray(rabbit(), ids=["two"], ended=["two"]).text()
+    assert Management.heard == []  # numbers of queues say nothing of one task
 
 
 @pytest.mark.parametrize(

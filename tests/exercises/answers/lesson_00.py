@@ -28,3 +28,6 @@ WRONG = [
 RIGHT: list[tuple[str, str]] = [
     ("00.2", "lab.worker.start(); return tuple(r.get(timeout=10) for r in results)"),
 ]
+
+# RabbitMQ gives a worker that is paused all that it may have at once.
+ON_RABBITMQ = {("00.1", "the worker is only paused"): "0 of your 3"}

@@ -35,3 +35,6 @@ RIGHT: list[tuple[str, str]] = [
     ("02.1", "add.apply_async((2, 3), queue='slow', eta=datetime.now(UTC) + timedelta(seconds=2), expires=5)"),
     ("02.2", "add.apply_async(kwargs={'x': 1, 'y': 1}, expires=1)"),
 ]
+
+# RabbitMQ throws away what goes stale in a queue.
+ON_RABBITMQ = {("02.2", "stale at once"): "1 messages were sent and 0 of them wait"}
