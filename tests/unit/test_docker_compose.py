@@ -24,7 +24,7 @@ HEALTHY = {
     "compose build": "",
     "compose up": "",
 }
-PORTS = ("REDIS", "FLOWER", "JUPYTER", "RABBITMQ", "MANAGEMENT")
+PORTS = ("REDIS", "FLOWER", "JUPYTER", "API", "RABBITMQ", "MANAGEMENT")
 
 
 class Machine:
