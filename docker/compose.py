@@ -322,7 +322,7 @@ def up(workers: int) -> None:
         project.wait_until_healthy(2)
     started = project.compose("up", "--detach", "--remove-orphans", "--scale", f"worker={workers}")
     explained(started, "the containers do not start")
-    project.wait_until_healthy(3 + workers + with_rabbitmq)
+    project.wait_until_healthy(4 + workers + with_rabbitmq)  # Redis, JupyterLab, Flower, the web service
     check_password(env)
     tell(env)
 
