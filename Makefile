@@ -2,6 +2,8 @@
 .DEFAULT_GOAL := help
 PY := .venv/bin/python
 INSTALL = "$$(command -v uv || echo .venv/bin/uv)" pip install --quiet --python $(PY) --require-hashes --requirement
+# Docker is enough for these: no .venv, any Python 3.
+DOCKER = "$$(command -v $(PY) || command -v python3)" docker/compose.py
 # Bytecode that is kept makes every later start faster, whatever the shell says.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -14,8 +16,14 @@ setup: ## install everything into .venv (the other targets do this when it is ne
 lab: .venv/.installed ## open JupyterLab on the first lesson, with a broker and a worker
 	@$(PY) -m classroom lab $(ARGS)
 
+flower: .venv/.installed ## open Flower, the web page about workers and tasks, on this checkout's worker
+	@$(PY) -m classroom flower $(ARGS)
+
 demo: .venv/.installed ## run the lessons' steps as one plain script
 	@$(PY) client.py $(ARGS)
+
+api: .venv/.installed ## serve batches of tasks over HTTP, on port 5000
+	@$(PY) -m classroom api $(ARGS)
 
 # Five at once on two cores: most tests wait for a worker that starts or stops.
 test: .venv/.installed ## prove every cell of every lesson, and all the rest
@@ -30,14 +38,27 @@ long: .venv/.installed ## what takes its time: lessons in disorder, ten thousand
 notebooks: .venv/.installed ## run all lessons and store their outputs, normalised
 	@$(PY) -m tests.notebooks.rewrite $(ARGS)
 
-bench: .venv/.bench .venv/.browser ## measure every speed that we claim, beside Flower's
+bench: .venv/.browser ## measure every speed that we claim, beside Flower's
 	@$(PY) -m benchmarks.startup $(ARGS)
 	@$(PY) -m benchmarks.scope
 	@$(PY) -m benchmarks.rows
 	@$(PY) -m benchmarks.pixels
+	@$(PY) -m benchmarks.batch_api
 
 lint: .venv/.linters ## ruff and mypy
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
+
+docker-up: ## the same in containers: build, start, say where it is (CLASSROOM_BROKER=rabbitmq for that broker)
+	@$(DOCKER) up $(ARGS)
+
+docker-down: ## stop the containers and remove all that they left
+	@$(DOCKER) down
+
+docker-logs: ## what the containers said last
+	@$(DOCKER) logs
+
+docker-test: .venv/.installed ## bring the containers up and hold the lessons against them
+	@$(PY) -m pytest -m docker tests/docker $(ARGS)
 
 clean: ## stop the stack, and remove .venv and everything that was made
 	@! [ -x $(PY) ] || $(PY) -m classroom down
@@ -45,7 +66,7 @@ clean: ## stop the stack, and remove .venv and everything that was made
 	@find . \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 
 help: ## this list
-	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
 browser: .venv/.browser ## install what the browser tests need besides chromium, which comes from your system
 
@@ -55,7 +76,4 @@ browser: .venv/.browser ## install what the browser tests need besides chromium,
 .venv/.browser: requirements-browser.lock .venv/.installed
 	@$(INSTALL) requirements-browser.lock && touch $@
 
-.venv/.bench: requirements-bench.lock .venv/.installed
-	@$(INSTALL) requirements-bench.lock && touch $@
-
-.PHONY: setup lab demo test mutations long notebooks bench lint browser clean help
+.PHONY: setup docker-up docker-down docker-logs docker-test lab flower demo api test mutations long notebooks bench lint browser clean help

@@ -2,7 +2,8 @@
 
 Each function is one notebook, each `section` one of its headings, in the same order. It is plain Celery, but for three
 things: `lab.connect()` joins the broker and the worker of this checkout (or those that CELERY_BROKER_URL names),
-`lab.worker` stops and starts the worker where a lesson does, and `Scope` listens, and tells in words what the lesson draws.
+`lab.worker` and `lab.api` stop and start the worker and the web service where a lesson does, and `Scope` listens, and
+tells in words what the lesson draws.
 """
 
 import base64
@@ -10,9 +11,14 @@ import json
 import sys
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from http.client import HTTPResponse
+from threading import Barrier
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 from zoneinfo import ZoneInfo
 
 import click
@@ -655,6 +661,74 @@ def step_09_collectors() -> None:
     file.unlink()
 
 
+def step_13_batch_api() -> None:
+    """13 · A web service in front: accept, tell, remember."""
+    section("A receipt, at once")
+    address = lab.api(BATCH_TASK_SECONDS="0-0")
+    lab.worker.stop()
+    batch = {"tasks": [{"paramA": 1, "paramB": 5}, {"paramA": 2, "paramB": 2}]}
+    answer = ask(address, "/grouptasks", batch)
+    location, receipt = answer.headers["Location"], json.load(answer)
+    show("answer.status, fields", (answer.status, sorted(receipt)))
+
+    section("How far is it?")
+    show("before", {key: value for key, value in json.load(ask(address, location)).items() if key != "groupTaskId"})
+    lab.worker.start()
+    show("the tasks", [app.AsyncResult(task_id).get(timeout=10) for task_id in receipt["taskIds"]])
+    show("after", {key: value for key, value in json.load(ask(address, location)).items() if key != "groupTaskId"})
+
+    section("The second time")
+    lab.worker.stop()
+    answer = ask(address, "/grouptasks", {"tasks": [{"paramA": 1, "paramB": 5}, {"paramA": 4, "paramB": 4}]})
+    show("results", json.load(ask(address, answer.headers["Location"]))["results"])
+    show("waiting", [message["headers"]["argsrepr"] for message in lab.waiting()])
+    show("Cache-Status", answer.headers["Cache-Status"])
+
+    section("Break it: ten at once")
+    known: dict[tuple[int, int], str] = {}
+    all_have_looked = Barrier(10)
+
+    def look_then_send(a: int, b: int) -> str:
+        task_id = known.get((a, b))
+        all_have_looked.wait(10)
+        if task_id is None:
+            task_id = known[a, b] = add.delay(a, b).id
+        return str(task_id)
+
+    seven = {"tasks": [{"paramA": 7, "paramB": 7}]}
+    with ThreadPoolExecutor(10) as visitors:
+        show("tasks, naively", len(set(visitors.map(lambda _: look_then_send(7, 7), range(10)))))
+        ids = set(visitors.map(lambda _: json.load(ask(address, "/grouptasks", seven))["taskIds"][0], range(10)))
+        show("tasks of the service", len(ids))
+
+    section("Claim it before you send it")
+    redis = app.backend.client
+    redis.delete("lesson 13")
+    show("first", redis.set("lesson 13", "id of the first", nx=True, ex=60))
+    show("second", redis.set("lesson 13", "id of the second", nx=True, ex=60))
+    lab.worker.start()
+    show("the sum", app.AsyncResult(ids.pop()).get(timeout=10))
+
+    section("Break it: the broker is gone")
+    address = lab.api(BATCH_TASK_SECONDS="0-0", CELERY_BROKER_URL="redis://127.0.0.1:1/0")
+    try:
+        ask(address, "/grouptasks", seven)
+    except HTTPError as error:
+        show("answer", (error.code, error.headers["Retry-After"], json.load(error)["detail"]))
+        error.close()
+    address = lab.api(BATCH_TASK_SECONDS="0-0")
+    [task_id] = json.load(ask(address, "/grouptasks", seven))["taskIds"]
+    show("the sum", app.AsyncResult(task_id).get(timeout=10))
+
+
+def ask(address: str, path: str, body: Any = None) -> HTTPResponse:
+    """Ask a web service, and give it a body as JSON."""
+    data = json.dumps(body).encode() if body else None
+    request = Request(address + path, data, {"Content-Type": "application/json"})  # noqa: S310  # the address is our own service's
+    answer: HTTPResponse = urlopen(request, timeout=10)  # noqa: S310
+    return answer
+
+
 STEPS: dict[str, Callable[[], None]] = {
     "01": step_01_delay,
     "02": step_02_apply_async,
@@ -665,6 +739,7 @@ STEPS: dict[str, Callable[[], None]] = {
     "07": step_07_chains,
     "08": step_08_chords,
     "09": step_09_collectors,
+    "13": step_13_batch_api,
 }
 
 

@@ -48,13 +48,30 @@ crowd = Scope(app)
 display(crowd.stage())
 group(add.s(number, 1) for number in range(1000)).delay().get(timeout=120)
 """
-# Whatever appears in a frame is noted in the next one: then the browser has drawn it.
+# Whatever appears in a frame is noted when the next one begins: then the browser has drawn it. The loop is there before the picture,
+# so it comes first in each frame: what the picture does next is no part of what was measured.
 NOTE_WHEN_DRAWN = """() => {
   window.drawn = {};
+  const fresh = new Set();
   new MutationObserver((records) => {
-    const keys = new Set(records.map(({ target: { dataset } }) => `${dataset.uuid} ${dataset.attempt} ${dataset.state}`));
-    requestAnimationFrame(() => { for (const key of keys) drawn[key] ??= Date.now(); });
+    for (const { target: { dataset } } of records) fresh.add(`${dataset.uuid} ${dataset.attempt} ${dataset.state}`);
   }).observe(document.body, { subtree: true, attributeFilter: ["data-state", "data-mark"] });
+  const note = () => {
+    for (const key of fresh) drawn[key] ??= Date.now();
+    fresh.clear();
+    requestAnimationFrame(note);
+  };
+  requestAnimationFrame(note);
+}"""
+# The cell says when it has ended: Playwright would look in every frame, and have the page laid out for it.
+RUN = """(number) => {
+  const { model } = panel.content.widgets[number];
+  window.ended = new Promise((end) => {
+    model.stateChanged.connect((_, { name, newValue }) => name === "executionCount" && newValue && end());
+  });
+  panel.content.activeCellIndex = number;
+  panel.content.deselectAll();
+  void jupyterapp.commands.execute("notebook:run-cell");
 }"""
 NOTE_FRAMES = """() => {
   window.frames_seen = [];
@@ -66,6 +83,15 @@ NOTE_FRAMES = """() => {
   };
   requestAnimationFrame(note);
 }"""
+
+
+def watch(book: Notebook, number: int) -> None:
+    """Run a cell to its end with its picture in sight."""
+    book.page.evaluate(RUN, number)
+    book.scope(number).wait_for()
+    book.scope(number).scroll_into_view_if_needed()
+    book.page.evaluate("ended")
+    book.finished(number)
 
 
 def measured(folder: Path) -> tuple[list[float], list[float], list[tuple[float, int, int]]]:
@@ -80,19 +106,14 @@ def measured(folder: Path) -> tuple[list[float], list[float], list[tuple[float, 
             book.run(0)
             book.finished(0)
             book.page.evaluate(NOTE_WHEN_DRAWN)
-            book.run(1)
-            book.scope(1).wait_for()
-            book.finished(1)
+            watch(book, 1)
             book.run(2)
             said: dict[str, float]
             said, heard = json.loads(book.finished(2))
             book.page.wait_for_function("(keys) => keys.every((key) => key in drawn)", arg=list(said))
             drawn: dict[str, Any] = book.page.evaluate("drawn")
             book.page.evaluate(NOTE_FRAMES)
-            book.run(3)
-            book.scope(3).wait_for()
-            book.scope(3).scroll_into_view_if_needed()
-            book.finished(3)
+            watch(book, 3)
             frames = [(float(stamp), int(seen), int(tokens)) for stamp, seen, tokens in book.page.evaluate("frames_seen")]
     finally:
         server.end()

@@ -16,7 +16,6 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from importlib.util import find_spec
 from typing import IO
 
 import click
@@ -176,11 +175,8 @@ def main() -> None:
         "with a live view, too": lambda: watched_live(app),
         "celery.events.state.State": lambda: celery_s_own_state(app),
         "events off": lambda: without_events(app),
+        "Flower": lambda: flower(app),
     }
-    if find_spec("flower"):
-        ways["Flower"] = lambda: flower(app)
-    else:
-        click.echo("Flower is not installed, so it is not compared: make bench installs it")
     throughput(app, nullcontext)  # once for nothing
     rates: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(ROUNDS):  # in turns, so that whatever else the machine does falls on all of them

@@ -1,4 +1,4 @@
-"""The command line: `python -m classroom up | down | status | doctor | lab | watch | progress | logs`."""
+"""The command line: `python -m classroom up | down | status | doctor | lab | flower | watch | api | progress | logs | docker`."""
 
 import os
 import sys
@@ -10,7 +10,8 @@ from classroom.errors import ClassroomError, typed
 from classroom.stack import client
 from classroom.stack.place import ROOT, Place, Stack
 
-_START = "notebooks/00_start_here.ipynb"
+# What JupyterLab needs to know wherever it runs: here, in a container, on Binder.
+_JUPYTER_SETTINGS = ROOT / "classroom" / "setup" / "jupyter"
 
 
 class _Group(click.Group):
@@ -67,20 +68,45 @@ def doctor() -> None:
 
 
 @main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.option("--flower", is_flag=True, help="Open lesson 12 instead, with Flower beside it.")
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
-def lab(args: tuple[str, ...]) -> None:
+def lab(flower: bool, args: tuple[str, ...]) -> None:
     """Open JupyterLab on the first lesson; ARGS go to JupyterLab."""
+    from classroom.flower import WORKSPACE, write_workspace
+
+    workspaces = Place.current().folder / "workspaces"
+    write_workspace(workspaces)
     if not client.is_outside():
         click.echo(_line(client.join(tell=click.echo)))
         # JupyterLab takes our place and our lease with it: the stack lives as long as it does, however it ends.
         os.set_inheritable(client.lease_descriptor(), True)
-    own = ["--ServerApp.ip=127.0.0.1", f"--ServerApp.root_dir={ROOT}", f"--LabApp.default_url=/lab/tree/{_START}"]
-    own.append("--ServerApp.contents_manager_class=taskscope.jupyter.ContentsWithStills")  # tomorrow the kernel of today is gone
-    own.append("--LanguageServerManager.autodetect=False")  # it would name a dozen programs that nobody needs here
+    others = os.environ.get("JUPYTER_CONFIG_PATH")
+    os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join(filter(None, [str(_JUPYTER_SETTINGS), others]))
+    own = [f"--ServerApp.root_dir={ROOT}", f"--LabApp.workspaces_dir={workspaces}"]
+    if not any(arg.startswith("--ServerApp.ip=") for arg in args):  # in a container of its own it listens to the others
+        own.append("--ServerApp.ip=127.0.0.1")
+    if flower:
+        own.append(f"--LabApp.default_url=/lab/workspaces/{WORKSPACE}")
     if os.geteuid() == 0:
         own.append("--ServerApp.allow_root=True")  # in a container we are root, and it listens on loopback only
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", *own, *args])
+
+
+@main.command()
+@click.option("--port", type=click.IntRange(1, 65535), help="Default: 5555, or any that is free.")
+@click.option("--prefix", default="", hidden=True)  # for JupyterLab, which also knows the password
+@click.option("--control", is_flag=True, help="Let its buttons work: stop a worker, revoke a task. Without this it only shows.")
+def flower(port: int | None, prefix: str, control: bool) -> None:
+    """Open Flower, a web page about workers and tasks, for this machine only; it ends with this terminal."""
+    from classroom.flower import USER, free_port, password, serve
+
+    port = free_port(port)
+    if not prefix:
+        can = "its buttons work (--control)" if control else "it is read-only; with --control its buttons work, too"
+        click.echo(f"Flower: http://127.0.0.1:{port} · user {USER}, password {password()}\n{can} · Ctrl-C ends it")
+    sys.stdout.flush()
+    serve(port, prefix, control)
 
 
 @main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
@@ -92,6 +118,18 @@ def watch(args: tuple[str, ...]) -> None:
     if not client.is_outside():
         client.use(client.join())
     taskscope(["--app", "tutorial_tasks.celery_app:app", *args], prog_name="watch")
+
+
+@main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("args", nargs=-1, type=click.UNPROCESSED)
+def api(args: tuple[str, ...]) -> None:
+    """Serve batches of tasks over HTTP; ARGS, such as --port 8000, go to batch_api."""
+    if not client.is_outside():
+        client.use(client.join())
+        # The service takes our place and our lease with it.
+        os.set_inheritable(client.lease_descriptor(), True)
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "batch_api", *args])
 
 
 @main.command()
@@ -107,7 +145,7 @@ def progress(reset: bool) -> None:
 
 
 @main.command()
-@click.argument("name", type=click.Choice(["worker", "broker", "rabbitmq", "rabbitmq-worker", "supervisor"]), default="worker")
+@click.argument("name", type=click.Choice(["worker", "broker", "rabbitmq", "rabbitmq-worker", "supervisor", "api"]), default="worker")
 @click.option("-n", "--lines", type=click.IntRange(min=1), default=40, show_default=True, help="How many of the last lines.")
 def logs(name: str, lines: int) -> None:
     """Print the last lines of a log."""

@@ -25,9 +25,11 @@ from packaging.requirements import Requirement
 
 from classroom.errors import ClassroomError, typed
 from classroom.my_tasks import worker_command
-from classroom.stack import client
+from classroom.stack import client, workers
+from classroom.stack.keeping import Worker
 from classroom.stack.place import ROOT, Stack
-from classroom.stack.task_code import sources
+from classroom.stack.task_code import MY_TASKS, fingerprint, my_tasks_file, sources
+from classroom.stack.worker_process import QUEUES
 
 PYTHON = (3, 11)
 _PATIENCE = 2.0  # seconds for a server or a worker to answer: they are near, or they are not there
@@ -65,6 +67,8 @@ def examine() -> Iterator[Finding]:
             stack = client.join()
             client.use(stack)
             yield _check_stack(stack, ran)
+        elif kept := workers.refreshed():
+            yield _check_kept(kept)
         app = _app()
     except ClassroomError as error:
         yield Finding("stack", error.problem, error.remedy)
@@ -78,19 +82,43 @@ def examine() -> Iterator[Finding]:
             return
 
 
-def examine_outside() -> str:
-    """Check somebody else's stack, and say in one line what it is.
+def examine_servers() -> str:
+    """Check somebody else's broker and backend, and say in a few words what they are.
 
     Raises:
-        ClassroomError: something is missing.
+        ClassroomError: something is wrong with them.
     """
     if not (finding := check_settings()).is_well:
         raise ClassroomError(finding.seen, finding.remedy)
     app = _app()
-    for check in (check_broker, check_backend, check_worker, check_tasks):
-        if not (finding := check(app)).is_well:
-            raise ClassroomError(finding.seen, finding.remedy)
-    return f"{_without_password(app.conf.broker_url)} (from CELERY_BROKER_URL), {finding.seen}"
+    _demand(check_broker(app))
+    _demand(check_backend(app))
+    return f"{_without_password(app.conf.broker_url)} (from CELERY_BROKER_URL)"
+
+
+def examine_worker() -> str:
+    """Check somebody else's worker, one that does not listen to us, and say in a few words what it has.
+
+    Raises:
+        ClassroomError: there is none, or it has other tasks.
+    """
+    _demand(check_worker(_app()))
+    return _demand(check_tasks(_app())).seen
+
+
+def examine_keepers() -> None:
+    """Check that the workers which keepers have are made of this checkout.
+
+    Raises:
+        ClassroomError: their images are stale, or they read another my_tasks.py.
+    """
+    _demand(check_keepers(workers.refreshed()))
+
+
+def _demand(finding: Finding) -> Finding:
+    if not finding.is_well:
+        raise ClassroomError(finding.seen, finding.remedy)
+    return finding
 
 
 def check_python() -> Finding:
@@ -173,6 +201,26 @@ def _check_stack(stack: Stack, ran: bool) -> Finding:
     return Finding("stack", f"{servers} and a worker, on 127.0.0.1 only{started}")
 
 
+def check_keepers(kept: list[Worker]) -> Finding:
+    """Check that workers which keepers have are made of this checkout."""
+    for worker in kept:
+        if worker.course != fingerprint(ROOT / "tutorial_tasks"):
+            return Finding("stack", f"{worker.node} runs in a stale image, whose tutorial_tasks is not this checkout's", "make docker-up")
+        if worker.my_tasks != fingerprint(own := my_tasks_file()):
+            return Finding("stack", f"{worker.node} reads another {MY_TASKS}.py than {own}", "make docker-up in this checkout")
+    where = ", ".join(f"{worker.node} on {worker.host}" for worker in kept)
+    return Finding("stack", f"{where}, with the tasks of this checkout")
+
+
+def _check_kept(kept: list[Worker]) -> Finding:
+    for worker in kept:
+        if worker.state == "failed":
+            return Finding("stack", f"{worker.node} did not start: {worker.trouble}", "make docker-logs")
+        if worker.state != "running":
+            return Finding("stack", f"{worker.node} is {worker.state}", "lab.connect() in a notebook")
+    return check_keepers(kept)
+
+
 def check_broker(app: Celery) -> Finding:
     """Connect to the broker."""
     url = str(app.conf.broker_url)
@@ -199,14 +247,15 @@ def check_worker(app: Celery) -> Finding:
     nodes = _answers(app, "ping")
     if not nodes:
         return Finding("worker", "no worker answers", _start_worker())
+    if client.is_outside() and (stranger := _stranger(app)):
+        remedy = "a CELERY_KEY_PREFIX of your own, for the worker and here, or another database: redis://.../1"
+        return Finding("worker", f"{stranger} reads our queues and has none of our tasks: another project is on this broker", remedy)
     return Finding("worker", f"{', '.join(nodes)} answers")
 
 
 def check_tasks(app: Celery) -> Finding:
     """Compare the tasks of this checkout with those that the worker has registered."""
-    app.loader.import_default_modules()
-    # A task that is defined in a notebook's cell is no worker's business.
-    ours = {name for name, task in app.tasks.items() if not name.startswith("celery.") and task.__module__ != "__main__"}
+    ours = _our_tasks(app)
     for node, registered in _answers(app, "registered").items():
         if missing := sorted(ours - {line.split(" ")[0] for line in registered}):
             return Finding("tasks", f"{node} does not know {', '.join(missing[:3])}", _restart_worker())
@@ -230,6 +279,23 @@ def check_round_trip(app: Celery) -> Finding:
     return Finding("round trip", "add(2, 2) came back as 4")
 
 
+def _stranger(app: Celery) -> str:
+    """Find a worker of another project on our queues: it takes every other message, and knows nothing of its task."""
+    ours = _our_tasks(app)
+    reads = app.control.inspect(timeout=0.5).active_queues() or {}
+    nodes = [node for node, queues in reads.items() if {queue["name"] for queue in queues} & set(QUEUES)]
+    if not nodes:
+        return ""
+    known = app.control.inspect(timeout=0.5, destination=nodes, limit=len(nodes)).registered() or {}
+    return next((node for node, tasks in known.items() if not ours & {line.split(" ")[0] for line in tasks}), "")
+
+
+def _our_tasks(app: Celery) -> set[str]:
+    app.loader.import_default_modules()
+    # A task that is defined in a notebook's cell is no worker's business.
+    return {name for name, task in app.tasks.items() if not name.startswith("celery.") and task.__module__ != "__main__"}
+
+
 def _answers(app: Celery, command: str) -> dict[str, Any]:
     """Ask all workers, and return at the first answer instead of waiting the whole time as `inspect` does."""
     # A question in the first moments after a worker's start can get lost, so there is a second one.
@@ -245,8 +311,16 @@ def _unreachable(subject: str, url: str, variable: str, error: Exception) -> Fin
         cause = "refuses the password"
     elif "refused" in words:
         cause = "refuses the connection: nothing listens there"
+        if Path("/.dockerenv").exists() and re.search(r"[@/](localhost|127\.0\.0\.1)\b", url):
+            names = "inside a container 127.0.0.1 is the container itself; the services have names, such as redis"
+            return Finding(
+                subject, f"the {subject} {_without_password(url)} {cause}: {names}", f"export {variable}=redis://:password@redis:6379/0"
+            )
     elif re.search(r"Name or service|getaddrinfo|nodename|Temporary failure in name", words):
         cause = "has a host name that nobody knows"
+        if re.search(r"[@/](broker|rabbitmq|redis)(:|/|$)", url) and client.is_outside():
+            names = "that name is known inside containers only; from here it is 127.0.0.1 with the port that make docker-up prints"
+            return Finding(subject, f"the {subject} {_without_password(url)} {cause}: {names}", f"export {variable}=... with that address")
     elif "timed out" in words.lower() or "timeout" in words.lower():
         cause = "does not answer"
     else:

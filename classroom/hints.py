@@ -12,7 +12,7 @@ from celery.local import maybe_evaluate
 from kombu.exceptions import OperationalError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from classroom.stack import client
+from classroom.stack import workers
 from classroom.stack.task_code import MY_TASKS
 
 _LOST = "Retry limit exceeded while trying to reconnect to the Celery result store"
@@ -80,14 +80,9 @@ def _tasks_of(cell: str, names: Mapping[str, Any]) -> list[Task]:
 
 def _after_cell(result: Any) -> None:
     names = _names()
-    text = redefined(result.info.transformed_cell or "", names) if result.success else hint(result.error_in_exec, names, _worker())
+    text = redefined(result.info.transformed_cell or "", names) if result.success else hint(result.error_in_exec, names, workers.state())
     if text:
         print(text)
-
-
-def _worker() -> str:
-    stack = None if client.is_outside() else client.current()
-    return stack.worker if stack else "running"  # of somebody else's we know nothing
 
 
 def _names() -> dict[str, Any]:

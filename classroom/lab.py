@@ -7,27 +7,41 @@ The first cell of every lesson:
 """
 
 import os
-import signal
+import socket
 import time
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-import psutil
-
-from classroom import connections, doctor, evidence, hints, leftovers
+from classroom import connections, doctor, evidence, hints, leftovers, web
 from classroom import my_tasks as own_tasks
 from classroom import progress as exercises_passed
+from classroom.another_worker import AnotherWorker as another_worker
 from classroom.bar import Bar
 from classroom.beside import rabbitmq
 from classroom.errors import ClassroomError
 from classroom.predictions import predict
-from classroom.stack import client
-from classroom.stack.place import Stack
+from classroom.stack import client, presence, workers
+from classroom.stack.place import Place
 from classroom.stack.task_code import sources
-from classroom.stack.worker_process import CONCURRENCY, NODE, QUEUES
+from classroom.stack.worker_process import CONCURRENCY, QUEUES
 
-__all__ = ["bar", "broker", "connect", "examine", "my_tasks", "predict", "progress", "rabbitmq", "unacknowledged", "waiting", "worker"]
+__all__ = [
+    "another_worker",
+    "api",
+    "bar",
+    "broker",
+    "connect",
+    "examine",
+    "my_tasks",
+    "predict",
+    "progress",
+    "rabbitmq",
+    "unacknowledged",
+    "until",
+    "waiting",
+    "worker",
+]
 
 _FINISH_WITHIN = 5.0  # seconds
 
@@ -37,9 +51,10 @@ _connected_to: str | None = None
 def connect() -> None:
     """Join the stack of this checkout, or start it, and print one line that says what was found.
 
-    When `CELERY_BROKER_URL` is set to somebody else's broker, that one is used instead. A worker that an
-    earlier cell stopped or paused runs again after this, and one that has old task code is restarted. What an
-    earlier run has left in the worker and in the queues is cleared away, and a second line says what it was.
+    When `CELERY_BROKER_URL` is set to somebody else's broker, such as that of `make docker-up`, that one is used instead.
+    A worker that an earlier cell stopped or paused runs again after this, and one that has old task code is restarted.
+    What an earlier run has left in the worker and in the queues is cleared away, and a second line says what it was.
+    Only a worker without a supervisor or a keeper is left as it is.
 
     Raises:
         ClassroomError: the broker, the backend, the worker or a task is missing; it names what to type.
@@ -51,7 +66,7 @@ def connect() -> None:
     url = os.environ.get("CELERY_BROKER_URL", "")
     if _connected_to not in (None, url):
         raise ClassroomError("the broker has moved to another address", "restart this kernel: Kernel > Restart Kernel")
-    if _connected_to is None:
+    if (not ours and presence.is_another_server()) or _connected_to is None:
         connections.renew()
     lines = _embedded(ran) if ours else _outside()
     _connected_to = url
@@ -71,6 +86,20 @@ def bar(total: int, count: Callable[[], int]) -> Bar:
     return Bar(total, count)
 
 
+def api(**settings: str) -> str:
+    """Start the web service of `batch_api` with an empty cache, and return its address; it lives as long as this kernel.
+
+    An earlier one of this kernel ends. Settings such as `BATCH_TASK_SECONDS="0-0"` are given to it as environment variables.
+
+    Raises:
+        ClassroomError: there is no stack, or the service did not start.
+    """
+    if not client.is_outside() and not client.current():
+        raise ClassroomError("no stack runs in this checkout", "lab.connect()")
+    web.forget()
+    return web.start(settings)
+
+
 def progress() -> None:
     """Print which exercises were passed in this checkout."""
     print(exercises_passed.summary())
@@ -87,6 +116,15 @@ def my_tasks(source: str) -> ModuleType:
     return own_tasks.write(source, worker.restart)
 
 
+def until(condition: Callable[[], Any], timeout: float = 10) -> None:
+    """Wait until a condition holds.
+
+    Raises:
+        ClassroomError: it did not, `timeout` seconds long.
+    """
+    evidence.wait_until(condition, timeout, "what you wait for is so")
+
+
 def waiting(queue: str = "celery") -> list[dict[str, Any]]:
     """Return the messages that wait in a queue, the next one first, each as the dict that was sent."""
     return [message.envelope for message in evidence.waiting(_app(), queue)]
@@ -98,17 +136,17 @@ def unacknowledged() -> list[dict[str, Any]]:
 
 
 class _Worker:
-    """The worker of this checkout's stack."""
+    """The worker of the stack; where there are several, what is said here is said to all of them."""
 
     def start(self) -> None:
         """Start the worker, or let a paused one go on; return when it is ready."""
-        _control("start worker")
+        workers.ask("start worker")
 
     def stop(self) -> None:
         """Stop the worker; it finishes what it runs and gives back the rest. Return when it is gone."""
-        if _stack().worker == "running":
-            _let_finish()
-        _control("stop worker")
+        if running := [worker.node for worker in workers.found() if worker.state == "running"]:
+            _let_finish(running)
+        workers.ask("stop worker")
         _give_back()
 
     def restart(self) -> None:
@@ -118,34 +156,23 @@ class _Worker:
 
     def pause(self) -> None:
         """Freeze the worker and its pool, as a computer that sleeps."""
-        _control("pause worker")
+        workers.ask("pause worker")
 
     def resume(self) -> None:
         """Let a paused worker go on."""
-        _control("resume worker")
+        workers.ask("resume worker")
 
     def kill(self) -> None:
         """Kill the worker with SIGKILL; it stays dead until `start()`."""
-        _control("kill worker")
+        workers.ask("kill worker")
 
     def pool(self) -> list[int]:
         """Return the process ids of the pool, in order."""
-        stack = _stack()
-        if not stack.worker_pid:
-            return []
-        try:
-            return sorted(child.pid for child in psutil.Process(stack.worker_pid).children())
-        except psutil.NoSuchProcess:
-            return []
+        return workers.pool()
 
     def kill_pool_process(self, pid: int | None = None) -> None:
         """Kill one process of the pool with SIGKILL: the one with this id, or the first."""
-        pool = self.pool()
-        if not pool:
-            raise ClassroomError("the worker does not run", "lab.worker.start()")
-        if pid is not None and pid not in pool:
-            raise ClassroomError(f"{pid} is not a process of the pool, these are: {pool}", "lab.worker.pool()")
-        os.kill(pid or pool[0], signal.SIGKILL)
+        workers.kill_pool_process(pid)
 
 
 class _Broker:
@@ -153,9 +180,12 @@ class _Broker:
 
     def restart(self) -> None:
         """Kill the broker and start it again on the same port, empty."""
-        _stack()
+        if client.is_outside():
+            raise ClassroomError("the broker belongs to somebody else (CELERY_BROKER_URL)", "restart it where it runs")
+        if not client.current():
+            raise ClassroomError("no stack runs in this checkout", "lab.connect()")
         connections.renew()  # while they can still say goodbye
-        _control("restart broker")
+        client.answer("restart broker")
 
 
 worker = _Worker()
@@ -163,20 +193,44 @@ broker = _Broker()
 
 
 def _embedded(ran: bool) -> str:
-    stack = _stack()
+    words = _make_ready(clear=ran)
+    stack = client.current()
+    if not stack:
+        raise ClassroomError("no stack runs in this checkout", "lab.connect()")
+    return f"Connected: {stack.label} · {words}"
+
+
+def _outside() -> str:
+    where = doctor.examine_servers()
+    Place.current().create()  # for the log of another worker, and for what this checkout remembers
+    if not workers.found():
+        return f"Connected: {where}, {doctor.examine_worker()}"
+    doctor.examine_keepers()
+    presence.announce()
+    return f"Connected: {where} · {_make_ready(clear=True)}"
+
+
+def _make_ready(clear: bool) -> str:
+    """See that the worker runs with the task code of now, and has nothing of an earlier run; say what it is and what was done."""
+    before = workers.found()
     mended = cleared = ""
-    if stack.worker != "running":
-        mended = f" (it was {stack.worker}, it runs again)"
-    elif stack.sources != sources():
+    if other := [one.state for one in before if one.state != "running"]:
+        mended = f" (it was {other[0]}, it runs again)"
+    elif any(one.sources != sources() for one in before):
         mended = " (restarted, because the task code was edited)"
-    if stack.worker == "paused":
+    if "paused" in other:
         worker.start()  # one that is frozen can't say what it has
-    if ran:
-        cleared = leftovers.clear(_app(), _kill_and_give_back, [stack.worker_pid, *worker.pool()] if stack.worker_pid else [])
-    if stack.sources != sources() and _stack().worker == "running":
+    if clear:
+        local = [one.pid for one in before if one.pid and one.host == socket.gethostname()]
+        pids = [*local, *worker.pool()] if local else []  # in a container they have numbers of their own
+        cleared = leftovers.clear(_app(), _kill_and_give_back, any(one.pid for one in before), pids)
+    if any(one.sources != sources() for one in before) and workers.state() == "running":
         worker.stop()
-    stack = client.ask("start worker")
-    return f"Connected: {stack.label} · worker {NODE}, {CONCURRENCY} processes, {len(stack.tasks)} tasks{mended}\n{cleared}".rstrip()
+    workers.ask("start worker")
+    now = workers.found()
+    more = f" and {len(now) - 1} more" if len(now) > 1 else ""
+    what = f"worker {now[0].node}{more}, {CONCURRENCY * len(now)} processes, {len(now[0].tasks)} tasks"
+    return f"{what}{mended}\n{cleared}".rstrip()
 
 
 def _kill_and_give_back() -> None:
@@ -184,37 +238,16 @@ def _kill_and_give_back() -> None:
     _give_back()
 
 
-def _outside() -> str:
-    return f"Connected: {doctor.examine_outside()}"
-
-
-def _stack() -> Stack:
-    if client.is_outside():
-        raise ClassroomError(
-            "the worker and the broker belong to somebody else (CELERY_BROKER_URL), so they are not ours to stop",
-            "unset CELERY_BROKER_URL and CELERY_RESULT_BACKEND, then restart the kernel",
-        )
-    stack = client.current()
-    if not stack:
-        raise ClassroomError("no stack runs in this checkout", "lab.connect()")
-    return stack
-
-
-def _control(verb: str) -> None:
-    _stack()
-    client.ask(verb)
-
-
-def _let_finish() -> None:
-    """Make the worker take nothing more, and wait a little for what it has.
+def _let_finish(nodes: list[str]) -> None:
+    """Make the workers take nothing more, and wait a little for what they have.
 
     A prefork worker that is told to stop while a process of its pool takes or ends a task can wait for that process for
     ever: each waits for the other to read (billiard.pool, `_ensure_messages_consumed`).
     """
     control = _app().control
     for queue in QUEUES:
-        control.cancel_consumer(queue, destination=[NODE], reply=True, timeout=1, limit=1)
-    inspect = control.inspect(destination=[NODE], limit=1, timeout=1)
+        control.cancel_consumer(queue, destination=nodes, reply=True, timeout=1, limit=len(nodes))
+    inspect = control.inspect(destination=nodes, limit=len(nodes), timeout=1)
     deadline = time.monotonic() + _FINISH_WITHIN
     while time.monotonic() < deadline and any(any((ask() or {}).values()) for ask in (inspect.reserved, inspect.active)):
         time.sleep(0.02)

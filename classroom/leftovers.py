@@ -5,17 +5,21 @@ held for ten minutes, some lie in queues that nobody reads. Every message says w
 or a process that has ended left is cleared; what another open notebook is busy with is its own, and only told.
 """
 
+import os
 import re
 import socket
 from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from typing import Any
 
 import psutil
 from celery import Celery
 
 from classroom import evidence
-from classroom.stack.worker_process import NODE, QUEUES
+from classroom.stack import client, workers
+from classroom.stack.presence import Elsewhere
+from classroom.stack.worker_process import QUEUES
 
 _LOOK = "classroom_look"  # what our worker knows beside Celery's own commands (classroom/stack/worker_side.py)
 
@@ -40,34 +44,38 @@ class Bench:
 
 def look(app: Celery, worker_runs: bool) -> Bench:
     """See what is there."""
-    said: dict[str, list[str]] = {}
+    said: list[dict[str, Any]] = []
     for timeout in (0.5, 1.5) * worker_runs:  # a question in the first moments after a worker's start can get lost
-        replies = app.control.broadcast(_LOOK, reply=True, limit=1, timeout=timeout, destination=[NODE])
-        if replies:
-            said = replies[0][NODE]
+        nodes = workers.nodes()
+        if replies := app.control.broadcast(_LOOK, reply=True, limit=len(nodes), timeout=timeout, destination=nodes):
+            said = [answer for reply in replies for answer in reply.values()]
             break
-    in_worker = {task.id: task for task in (Task(*found) for found in said.get("tasks", []))}
+    in_worker = {task.id: task for answer in said for task in (Task(*found) for found in answer["tasks"])}
     # What a worker had that was killed is still in its hands, as far as the broker knows.
     for message in evidence.unacknowledged(app):
         in_worker.setdefault(message.id, _task(message))
-    return Bench(list(in_worker.values()), [_task(message) for message in evidence.waiting_anywhere(app)], said.get("queues", []))
+    read = [queue for answer in said for queue in answer["queues"]]
+    return Bench(list(in_worker.values()), [_task(message) for message in evidence.waiting_anywhere(app)], read)
 
 
-def clear(app: Celery, kill_worker: Callable[[], None], worker_pids: Collection[int]) -> str:
+def clear(app: Celery, kill_worker: Callable[[], None], worker_runs: bool, worker_pids: Collection[int]) -> str:
     """Clear away what nobody needs any more, and say in words what that was; nothing when the bench was clean.
 
     Args:
         app: the course's application.
         kill_worker: what kills the worker, and puts what it had back into the queues. It may be called or not.
-        worker_pids: the processes of the worker, none if it does not run. What they sent, another task asked for: nobody waits for it.
+        worker_runs: whether the worker can be asked.
+        worker_pids: the processes of the worker, as far as they are on this host. What they sent, a task asked for: nobody waits for it.
     """
-    bench = look(app, bool(worker_pids))
-    alive = {task.id for task in (*bench.in_worker, *bench.in_queues) if is_somebody_s(task.origin, set(worker_pids))}
+    bench = look(app, worker_runs)
+    elsewhere = Elsewhere().may_live if client.is_outside() else nobody  # to our own stack nobody comes from elsewhere
+    alive = {task.id for task in (*bench.in_worker, *bench.in_queues) if is_somebody_s(task.origin, set(worker_pids), elsewhere)}
     left = [task for task in (*bench.in_worker, *bench.in_queues) if task.id not in alive]
     theirs = [task for task in (*bench.in_worker, *bench.in_queues) if task.id in alive]
     stuck = [task.id for task in bench.in_worker if task.id not in alive]
     if stuck and any(task.id in alive for task in bench.in_worker):
-        app.control.revoke(stuck, terminate=True, destination=[NODE], reply=True, timeout=1, limit=1)
+        nodes = workers.nodes()
+        app.control.revoke(stuck, terminate=True, destination=nodes, reply=True, timeout=1, limit=len(nodes))
     elif stuck:
         kill_worker()  # a revoked task that is held for later would still be held
     ids = {task.id for task in left}
@@ -76,7 +84,8 @@ def clear(app: Celery, kill_worker: Callable[[], None], worker_pids: Collection[
             evidence.discard(app, message)
     if not theirs:
         for queue in set(bench.read) - set(QUEUES):
-            app.control.cancel_consumer(queue, destination=[NODE], reply=True, timeout=1, limit=1)
+            nodes = workers.nodes()
+            app.control.cancel_consumer(queue, destination=nodes, reply=True, timeout=1, limit=len(nodes))
     words = []
     if left:
         words.append(f"Cleared away what an earlier run had left: {_counted(left)}")
@@ -88,16 +97,30 @@ def clear(app: Celery, kill_worker: Callable[[], None], worker_pids: Collection[
     return "\n".join(words)
 
 
-def is_somebody_s(origin: str | None, worker_pids: set[int]) -> bool:
-    """Tell whether a task's sender is another process that still runs, and none of the worker's."""
+def nobody(_: str) -> bool:
+    """Tell that no process of another host is meant."""
+    return False
+
+
+def is_somebody_s(origin: str | None, worker_pids: set[int], elsewhere: Callable[[str], bool] = nobody) -> bool:
+    """Tell whether a task's sender is another process that still runs, none of the worker's, and none that we have started.
+
+    Args:
+        origin: the sender, as Celery writes it.
+        worker_pids: the processes of workers on this host.
+        elsewhere: tells that of a sender on another host.
+    """
     found = re.fullmatch(r"gen(\d+)@(.+)", origin or "")
-    if not found or found[2] != socket.gethostname():
+    if not found:
         return False
+    if found[2] != socket.gethostname():
+        return elsewhere(found[0])
     pid = int(found[1])
     if pid in worker_pids or pid == psutil.Process().pid:
         return False
     try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and process.ppid() != os.getpid()
     except psutil.NoSuchProcess:
         return False
 

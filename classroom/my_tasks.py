@@ -7,6 +7,7 @@ file, the worker is started again with that file, and the notebook gets the same
 
 import contextlib
 import fcntl
+import os
 import sys
 import time
 import traceback
@@ -18,8 +19,8 @@ from typing import Any
 from celery import Celery, _state
 
 from classroom.errors import ClassroomError
-from classroom.stack import client
-from classroom.stack.place import ROOT, Place, explained, lock_within
+from classroom.stack import client, workers
+from classroom.stack.place import ROOT, explained, lock_within
 from classroom.stack.task_code import MY_TASKS, compile_my_tasks, load_my_tasks, my_tasks_file
 from classroom.stack.worker_process import QUEUES
 from classroom.time_limit import OutOfTime, time_limit
@@ -41,14 +42,14 @@ def write(source: str, restart: Callable[[], None]) -> ModuleType:
     """
     path = my_tasks_file()
     code = _compiled(source, path)
-    ours = not client.is_outside()
-    if ours and not client.current():
+    listens = bool(workers.found())
+    if not listens and not client.is_outside():
         raise ClassroomError("no stack runs in this checkout", "lab.connect()")
     from tutorial_tasks.celery_app import app
 
-    with _one_at_a_time() if ours else contextlib.nullcontext(), _forgetting_the_old(app):
+    with _one_at_a_time(path.parent), _forgetting_the_old(app):
         module, names = _imported(app, code, source)
-        if ours:
+        if listens:
             done = _worker_with(source, path, names, restart)
             print(f"{path.name} written; the worker was {done} and knows {', '.join(names)}")
         else:
@@ -106,15 +107,17 @@ def _refused(reason: str, source: str, line: int | None) -> ClassroomError:
 
 
 @contextlib.contextmanager
-def _one_at_a_time() -> Iterator[None]:
-    """Let two notebooks write one after the other."""
-    place = Place.current()
-    with explained(place.folder):
-        turn = (place.folder / MY_TASKS).open("a")
-    with turn:
-        if not lock_within(turn.fileno(), fcntl.LOCK_EX, time.monotonic() + _TURN_WITHIN):
-            raise ClassroomError(f"another notebook takes very long to write {MY_TASKS}.py", "python -m classroom down")
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Let two notebooks write one after the other: whoever works in the folder has locked it, in whatever container."""
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        turn = os.open(folder, os.O_RDONLY)
+    try:
+        if not lock_within(turn, fcntl.LOCK_EX, time.monotonic() + _TURN_WITHIN):
+            raise ClassroomError(f"another notebook takes very long to write {MY_TASKS}.py", "restart the kernel of that notebook")
         yield
+    finally:
+        os.close(turn)
 
 
 @contextlib.contextmanager
@@ -178,14 +181,14 @@ def _line(error: BaseException, code: CodeType) -> int | None:
 
 def _worker_with(source: str, path: Path, names: list[str], restart: Callable[[], None]) -> str:
     """Write the file and start the worker with it; if that fails, put the old file back and start it with that."""
-    before = client.current()
+    before = workers.state()
     old = path.read_text(encoding="utf-8") if path.exists() else None
     _put(path, source)
     try:
         restart()
-        now = client.current()
-        if not now or set(names) - set(now.tasks):
-            raise ClassroomError(f"the worker does not read {path}", "python -m classroom down, then lab.connect()")
+        if any(set(names) - set(worker.tasks) for worker in workers.found()):
+            remedy = "make docker-up in this checkout" if client.is_outside() else "python -m classroom down, then lab.connect()"
+            raise ClassroomError(f"the worker does not read {path}", remedy)
     except BaseException as error:
         _put(path, old)
         restart()
@@ -193,7 +196,7 @@ def _worker_with(source: str, path: Path, names: list[str], restart: Callable[[]
             words = f"{error.problem}\n{path.name} is as it was before, and the worker runs again."
             raise ClassroomError(words, "mend this cell, then run it again") from error
         raise
-    return "restarted" if before and before.worker == "running" else "started"
+    return "restarted" if before == "running" else "started"
 
 
 def _put(path: Path, source: str | None) -> None:

@@ -1,6 +1,9 @@
 """How each kind of thing is painted: one table, written as CSS for the live view and as attributes for the stills."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from types import MappingProxyType
 
 from taskscope.states import STATES
 
@@ -72,12 +75,13 @@ PAINT: dict[str, dict[str, str]] = {
 }
 
 
-def style(kind: str, colours: dict[str, str]) -> dict[str, str]:
+def style(kind: str, colours: Mapping[str, str]) -> dict[str, str]:
     """Return the SVG attributes of a kind of thing with the roles replaced by colours."""
     return {name: colours.get(value, value) if name in ("fill", "stroke") else value for name, value in PAINT[kind].items()}
 
 
-def colours(theme: str) -> dict[str, str]:
+@cache
+def colours(theme: str) -> Mapping[str, str]:
     """Return every colour of a theme by its role.
 
     bg, ink, ...; for each state its own, its outline's (.edge) and its glyph's (.on); and those of a bar with words on it (busy, busy.on).
@@ -86,7 +90,7 @@ def colours(theme: str) -> dict[str, str]:
     for name, state in STATES.items():
         colour: str = getattr(state, theme)
         roles |= {name: colour, f"{name}.edge": _edge(colour, roles["bg"], roles["ink"]), f"{name}.on": _on(colour)}
-    return roles | {"busy": _deep(roles["STARTED"]), "busy.on": WHITE}
+    return MappingProxyType(roles | {"busy": _deep(roles["STARTED"]), "busy.on": WHITE})
 
 
 def css() -> str:
@@ -95,7 +99,7 @@ def css() -> str:
     for theme, selector in (("light", ".taskscope"), ("dark", "[data-jp-theme-light='false'] .taskscope, .vscode-dark .taskscope")):
         roles = colours(theme)
         live = {name: value.format(**roles) for name, value in _LIVE.items()}
-        lines = "".join(f"--ts-{name.replace('.', '-')}: {value}; " for name, value in (roles | live).items())
+        lines = "".join(f"--ts-{name.replace('.', '-')}: {value}; " for name, value in {**roles, **live}.items())
         blocks.append(f"{selector} {{ {lines}}}")
     variables = {name: f"var(--ts-{name.replace('.', '-')})" for name in colours("light")}
     for kind in PAINT:

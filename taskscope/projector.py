@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("taskscope")
 
-BATCH = 0.02  # seconds between two batches: an event has 50 ms to become pixels
+BATCH = 0.01  # seconds of rest after a batch, at least: what comes after a pause is sent at once
 KEYFRAME = 1.0  # seconds between two keyframes, at least
 REST = 2.0  # seconds for which a picture goes on after its last task has ended
 LOOK = 0.25  # seconds between two looks at what nobody announces: a gate's counter, the length of a queue
@@ -86,8 +86,12 @@ class Projector:
 
     def _run(self) -> None:
         position = 0
-        while not self._closed.wait(BATCH):
+        rested = 0.0  # when the last batch is long enough ago
+        while not self._closed.is_set():
             self._scope.ledger.wait(position, LOOK)
+            if self._closed.wait(max(0.0, rested - time.monotonic())):
+                break
+            begun = time.monotonic()
             position = self._scope.ledger.position
             changed = set(self._scope.changed())
             with self._lock:
@@ -100,6 +104,7 @@ class Projector:
                     screen.feed(changed)
                 except Exception:  # a picture that fails must not take the others along
                     log.exception("a live view could not be fed")
+            rested = time.monotonic() + max(BATCH, time.monotonic() - begun)  # half of the time is the notebook's own
         for screen in self._screens:
             try:
                 screen.stop()

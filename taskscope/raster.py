@@ -137,7 +137,9 @@ class _Picture:
         if (stroke := element.get("stroke", "none")) != "none":
             wide = float(element.attrib["stroke-width"]) * self._zoom
             if dashes := element.get("stroke-dasharray"):
-                self._stroke([_rounded(x - r, y - r, x + r, y + r, r)], wide, stroke, dashes, 1, False)
+                left, top = floor(x - r - wide), floor(y - r - wide)
+                lengths = tuple(float(length) * self._zoom for length in dashes.split())
+                self._ink(_dashed_ring(round(FINE * (x - left)), round(FINE * (y - top)), r, wide, lengths), (left, top), stroke)
             else:
                 self._disc(x, y, r + wide / 2, wide, stroke)
 
@@ -176,7 +178,7 @@ class _Picture:
     def _ink(self, mask: Image.Image, place: tuple[int, int], colour: str, opacity: float = 1) -> None:
         if opacity < 1:
             mask = mask.point(lambda share: round(share * opacity))
-        self.image.paste(colour, (*place, place[0] + mask.width, place[1] + mask.height), mask)
+        self.image.paste(_rgb(colour), (*place, place[0] + mask.width, place[1] + mask.height), mask)
 
 
 # ---------------------------------------------------------------------------------------------------------------- masks
@@ -216,6 +218,14 @@ def _ring(x: int, y: int, r: int, wide: int) -> Image.Image:
     if wide:
         pen.ellipse((x - r + wide, y - r + wide, x + r - 1 - wide, y + r - 1 - wide), fill=0)
     return mask.reduce(FINE)
+
+
+@lru_cache(1024)
+def _dashed_ring(x: int, y: int, r: float, wide: float, lengths: tuple[float, ...]) -> Image.Image:
+    x0, y0 = x / FINE, y / FINE
+    dashes = _dashed(_rounded(x0 - r, y0 - r, x0 + r, y0 + r, r), lengths)
+    fine = tuple(tuple((round(FINE * px), round(FINE * py)) for px, py in dash) for dash in dashes)
+    return _stroked(fine, round(FINE * wide), False)
 
 
 @lru_cache(1024)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -67,19 +67,19 @@ def svg(film: Mapping[str, Any], view: str, theme: str = "light", width: int = 7
     film = _shortened(film, view)
     moments = _moments(film) if view == "stage" else [film["now"]]
     scenes = [scene(film, view, t, width, by) for t in moments]
-    colours, parts, top = paint.colours(theme), [], 0.0
+    parts, top = [], 0.0
     for t, one in zip(moments, scenes, strict=True):
         if len(moments) > 1:
-            parts.append(_text({"cls": "faint", "x": 2, "y": top + 13, "text": f"after {t:.2f} s", "anchor": "start"}, colours))
+            parts.append(_text({"cls": "faint", "x": 2, "y": top + 13, "text": f"after {t:.2f} s", "anchor": "start"}, theme))
             top += 20
-        parts.append(f'<g transform="translate(0 {top:g})">{"".join(_drawn(item, colours) for item in _in_order(one))}</g>')
+        parts.append(f'<g transform="translate(0 {top:g})">{"".join(_drawn(item, theme) for item in _in_order(one))}</g>')
         top += one["height"] + (8 if one is not scenes[-1] else 0)
     words = _words(text(film, view))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width + 2 * PAD}" height="{top + 2 * PAD:g}" role="img" '
         f'viewBox="{-PAD} {-PAD} {width + 2 * PAD} {top + 2 * PAD:g}" font-family="{SANS}" aria-labelledby="title desc">'
         f'<title id="title">{VIEWS[view]}</title><desc id="desc">{words}</desc>'
-        f'<rect x="{-PAD}" y="{-PAD}" width="{width + 2 * PAD}" height="{top + 2 * PAD:g}" fill="{colours["bg"]}"/>'
+        f'<rect x="{-PAD}" y="{-PAD}" width="{width + 2 * PAD}" height="{top + 2 * PAD:g}" fill="{paint.colours(theme)["bg"]}"/>'
         f"{''.join(parts)}</svg>"
     )
 
@@ -222,34 +222,44 @@ def _in_order(one: Scene) -> list[Item]:
     return sorted(one["items"], key=lambda item: item["tag"] == "disc")
 
 
-def _drawn(item: Item, colours: dict[str, str]) -> str:
+def _drawn(item: Item, theme: str) -> str:
     if item["tag"] == "disc":
-        return _disc(item, colours)
+        return _disc(item, theme)
     if item["tag"] == "text":
-        return _text(item, colours)
-    painted = _attributes(paint.style(item["cls"], colours))
+        return _text(item, theme)
+    painted = _painted(item["cls"], theme)
     if item["tag"] == "path":
         return f'<path d="{item["d"]}" {painted}/>'
     return f'<rect x="{item["x"]:g}" y="{item["y"]:g}" width="{item["w"]:g}" height="{item["h"]:g}" rx="{item["r"]:g}" {painted}/>'
 
 
-def _text(item: Item, colours: dict[str, str]) -> str:
+def _text(item: Item, theme: str) -> str:
     anchor = "" if item["anchor"] == "start" else f' text-anchor="{item["anchor"]}"'
-    return (
-        f'<text x="{item["x"]:g}" y="{item["y"]:g}"{anchor} {_attributes(paint.style(item["cls"], colours))}>{_words(item["text"])}</text>'
-    )
+    return f'<text x="{item["x"]:g}" y="{item["y"]:g}"{anchor} {_painted(item["cls"], theme)}>{_words(item["text"])}</text>'
 
 
-def _disc(item: Item, colours: dict[str, str]) -> str:
-    drawn = look(item["state"])
-    r, edge = item["r"], colours[f"{drawn}.edge"]
-    hollow = drawn == "PENDING" or "inferred" in item["cls"] or "ghost" in item["cls"]
+def _disc(item: Item, theme: str) -> str:
+    label = ""
+    if item.get("label"):
+        ink = paint.colours(theme)["faint" if "ghost" in item["cls"] else "ink"]
+        label = f'<text x="{item["r"] + 6:g}" y="4" font-size="12" fill="{ink}">{_words(item["label"])}</text>'
+    data = "".join(f" data-{name}={_quoted(str(item[name]))}" for name in ("uuid", "state", "attempt", "mark") if name in item)
+    shape = _shape(look(item["state"]), item["cls"], item["r"], theme)
+    return f'<g transform="translate({item["x"]:g} {item["y"]:g})"{data}>{shape}{label}</g>'
+
+
+@lru_cache(1024)
+def _shape(drawn: str, kind: str, r: float, theme: str) -> str:
+    """Return a state as a filled circle with its glyph; there are few of them, and each is in a picture many times."""
+    colours = paint.colours(theme)
+    edge = colours[f"{drawn}.edge"]
+    hollow = drawn == "PENDING" or "inferred" in kind or "ghost" in kind
     dash = ' stroke-dasharray="2.6 2.2"' if drawn == "PENDING" else ""
-    ring = colours["bg"] if "small" in item["cls"] and drawn == "STARTED" and not hollow else edge  # it lies on a bar of its own colour
+    ring = colours["bg"] if "small" in kind and drawn == "STARTED" and not hollow else edge  # it lies on a bar of its own colour
     parts = [f'<circle r="{r:g}" fill="{colours["bg"] if hollow else colours[drawn]}" stroke="{ring}" stroke-width="1.5"{dash}/>']
-    if "double" in item["cls"]:
+    if "double" in kind:
         parts.append(f'<circle r="{r + 3:g}" fill="none" stroke="{edge}" stroke-width="1"/>')
-    if "contradicted" in item["cls"]:
+    if "contradicted" in kind:
         parts.append(f'<circle r="{r + 3:g}" fill="none" stroke="{colours["FAILURE.edge"]}" stroke-width="1.5" stroke-dasharray="3 2"/>')
     if (glyph := STATES[drawn].path) and r >= 5:
         ink = edge if hollow else colours[f"{drawn}.on"]
@@ -258,19 +268,18 @@ def _disc(item: Item, colours: dict[str, str]) -> str:
             f'<path d="{glyph}" transform="scale({r / 8:g})" fill="{fill}" stroke="{ink}" stroke-width="{0.6 if fill != "none" else 1.8}" '
             'stroke-linecap="round" stroke-linejoin="round"/>'
         )
-    if item.get("label"):
-        ink = colours["faint" if "ghost" in item["cls"] else "ink"]
-        parts.append(f'<text x="{r + 6:g}" y="4" font-size="12" fill="{ink}">{_words(item["label"])}</text>')
-    data = "".join(
-        f" data-{name}={quoteattr(_UNKNOWN_TO_XML.sub('·', str(item[name])))}"
-        for name in ("uuid", "state", "attempt", "mark")
-        if name in item
-    )
-    return f'<g transform="translate({item["x"]:g} {item["y"]:g})"{data}>{"".join(parts)}</g>'
+    return "".join(parts)
 
 
-def _attributes(look: Mapping[str, str]) -> str:
-    return " ".join(f"{name}={quoteattr(value)}" for name, value in look.items())
+@cache
+def _painted(kind: str, theme: str) -> str:
+    """Return the attributes of a kind of thing, of which paint.py has a table."""
+    return " ".join(f"{name}={quoteattr(value)}" for name, value in paint.style(kind, paint.colours(theme)).items())
+
+
+@lru_cache(4096)
+def _quoted(text: str) -> str:
+    return quoteattr(_UNKNOWN_TO_XML.sub("·", text))
 
 
 def _words(text: str) -> str:

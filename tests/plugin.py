@@ -25,20 +25,19 @@ settings.register_profile("course", deadline=None, suppress_health_check=[Health
 settings.load_profile("course")
 
 _state = Path(tempfile.mkdtemp(prefix=f"classroom-{WORKER}-"))
-for _name in (
-    "CELERY_BROKER_URL",
-    "CELERY_RESULT_BACKEND",
-    "CELERY_KEY_PREFIX",
-    "CLASSROOM_SERVER",
-    "CLASSROOM_URL",
-    "TASKSCOPE_MANAGEMENT_URL",
-):
-    os.environ.pop(_name, None)
+# `tests/docker` runs lessons on a stack in containers: then its addresses and the folders that it shares count, and nobody runs beside.
+OUTSIDE = os.environ.get("CLASSROOM_TEST_OUTSIDE") == "1" and WORKER == "main"
+_OF_A_STACK = (
+    *("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND", "CELERY_KEY_PREFIX"),
+    *("CLASSROOM_SERVER", "CLASSROOM_URL", "TASKSCOPE_MANAGEMENT_URL"),
+)
+if not OUTSIDE:
+    for _name in _OF_A_STACK:
+        os.environ.pop(_name, None)
+    os.environ.update(CLASSROOM_MY_TASKS=str(_state), TUTORIAL_DATA_DIR=str(_state / "data"))
 os.environ.update(
     CLASSROOM_STATE=str(_state / "stack"),
     CLASSROOM_GRACE="2",
-    CLASSROOM_MY_TASKS=str(_state),
-    TUTORIAL_DATA_DIR=str(_state / "data"),
     PYTHONPATH=str(ROOT),
     TASKSCOPE_STILLS="1",
     # IPython's history and Jupyter's runtime files are not the learner's.

@@ -17,6 +17,7 @@ result_backend = os.environ.get("CELERY_RESULT_BACKEND", broker_url)
 # The modules that a worker imports before it says "ready": a task that is not imported is not registered.
 imports = (
     "tutorial_tasks.arithmetic",
+    "tutorial_tasks.batches",
     "tutorial_tasks.collectors",
     "tutorial_tasks.lifecycle",
     "tutorial_tasks.projects",

@@ -47,7 +47,7 @@ def a_fourth_collector(answer: Answer) -> str:
         _tried_again(scope, fourth)
         gate.open()
         kept = _the_end(scope, result, fourth)
-        scope.settle([result.id])  # its record may be there before the events that lead to it
+        scope.settle([result.id])  # where nothing comes after the gathering, it may have been heard of only now
         reports = next((evidence.stored(app, task.id) or {} for task in scope.tasks() if task.name.endswith(".collector_gathering")), {})
     finally:
         gate.open()

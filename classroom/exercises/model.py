@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from celery.exceptions import TimeoutError as CeleryTimeoutError
+
 from classroom import progress
 from classroom.errors import ClassroomError
 from classroom.time_limit import OutOfTime, time_limit
@@ -89,7 +91,7 @@ def run(answer: Answer, *args: Any) -> Any:
     """Call a learner's function, within a time limit.
 
     Raises:
-        NotYet: it was still busy when the time was up.
+        NotYet: it was still busy when the time was up, or waited in vain for a result.
         _Raised: it raised; `check` makes a verdict of that.
     """
     try:
@@ -99,6 +101,8 @@ def run(answer: Answer, *args: Any) -> Any:
         raise NotYet(
             f"{answer.__name__} was still busy after {_TIME_LIMIT:g} seconds; does it wait for something that never comes?"
         ) from None
+    except CeleryTimeoutError:
+        raise NotYet(f"{answer.__name__} waited for a result that did not come in time: is waiting a part of what is asked?") from None
     except Exception as error:
         raise _Raised from error
 

@@ -10,7 +10,7 @@ from celery import Celery, Task
 
 from classroom import evidence, lab, leftovers
 from classroom.errors import ClassroomError
-from classroom.stack import client
+from classroom.stack import workers
 from classroom.stack.worker_process import QUEUES
 
 _SETTLE = 0.4  # seconds without a change: by then a worker that wants a message has taken it
@@ -82,8 +82,7 @@ def nothing_left_to_do(timeout: float = 6) -> None:
 
 def worker_runs() -> bool:
     """Tell whether the worker runs."""
-    stack = client.current()
-    return bool(stack and stack.worker == "running")
+    return bool(workers.found()) and workers.state() == "running"
 
 
 def settled(queue: str = "celery") -> list[evidence.Message]:

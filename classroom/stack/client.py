@@ -87,20 +87,33 @@ def ask(verb: str, timeout: float = 40) -> Stack:
     Raises:
         ClassroomError: there is no stack, or the supervisor could not do it.
     """
+    answer(verb, timeout)
+    stack = Place.current().read()
+    if not stack:
+        raise ClassroomError("the stack has ended", "python -m classroom up")
+    return stack
+
+
+def answer(verb: str, timeout: float = 40, **arguments: Any) -> Any:
+    """Have the supervisor do something, and return its answer.
+
+    Raises:
+        ClassroomError: there is no stack, or the supervisor could not do it.
+    """
     place = Place.current()
     stack = current()
     if not stack:
         raise ClassroomError("no stack runs in this checkout", "python -m classroom up")
     try:
         with socket.create_connection(("127.0.0.1", stack.control_port), timeout) as connection, connection.makefile("rw") as line:
-            line.write(json.dumps({"token": stack.control_token, "do": verb}) + "\n")
+            line.write(json.dumps({"token": stack.control_token, "do": verb, "with": arguments}) + "\n")
             line.flush()
             reply = json.loads(line.readline())
     except (OSError, ValueError) as error:
         raise ClassroomError(f"the supervisor did not answer to {verb!r}", f"read {place.log('supervisor')}") from error
-    if reply:
+    if "problem" in reply:
         raise ClassroomError(**reply)
-    return place.read() or stack
+    return reply.get("answer")
 
 
 def down(timeout: float = 20) -> bool:
@@ -113,7 +126,7 @@ def down(timeout: float = 20) -> bool:
     if not place.is_supervised():
         return False
     with contextlib.suppress(ClassroomError):  # one that is about to end does not answer any more
-        ask("down", timeout=5)
+        answer("down", timeout=5)
     deadline = time.monotonic() + timeout
     while place.is_supervised():
         if time.monotonic() > deadline:

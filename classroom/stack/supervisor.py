@@ -23,6 +23,7 @@ from typing import IO, Any
 import psutil
 
 from classroom.errors import ClassroomError
+from classroom.stack.crashes import Crashes
 from classroom.stack.place import Place, Stack, explained, lock_within
 from classroom.stack.processes import STOP_WITHIN, TICK, end, open_log, spawn, spawn_with_input
 from classroom.stack.rabbitmq import RabbitMQ
@@ -30,8 +31,6 @@ from classroom.stack.server import Server, find_server, start_server
 from classroom.stack.worker_process import RABBITMQ_NODE, WorkerProcess
 
 REPORT_FD = "CLASSROOM_REPORT_FD"
-
-_CRASHES, _CRASH_WINDOW = 5, 60.0  # so many crashes in so many seconds are enough
 
 
 class Supervisor:
@@ -50,16 +49,18 @@ class Supervisor:
         self.worker = WorkerProcess(place.log("worker"), self.describe)
         self.rabbitmq: RabbitMQ | None = None
         self.rabbitmq_worker = WorkerProcess(place.log("rabbitmq-worker"), self.describe_beside, node=RABBITMQ_NODE)
-        self.crashes: list[float] = []
+        self.crashes = Crashes()
         self.server: Server
         self.stack: Stack
         self.control = socket.create_server(("127.0.0.1", 0))
-        self.verbs: dict[str, Callable[[], None]] = {
+        self.verbs: dict[str, Callable[..., Any]] = {
             "start worker": self.start_worker,
             "stop worker": self.worker.stop,
             "pause worker": self.worker.pause,
             "resume worker": self.worker.resume,
             "kill worker": self.worker.kill,
+            "pool": self.worker.pool,
+            "kill pool process": self.worker.kill_pool_process,
             "restart broker": self.restart_broker,
             "start rabbitmq": self.start_beside,
             "start rabbitmq worker": self.start_worker_beside,
@@ -215,9 +216,7 @@ class Supervisor:
         if not broker_died and not rabbitmq_died and not worker_died and not beside_died:
             return
         note(f"{'the broker' if broker_died else 'RabbitMQ' if rabbitmq_died else 'the worker'} ended by itself")
-        now = time.monotonic()
-        self.crashes = [moment for moment in self.crashes if now - moment < _CRASH_WINDOW] + [now]
-        given_up = len(self.crashes) > _CRASHES
+        given_up = self.crashes.one_more()
         try:
             if (broker_died or rabbitmq_died) and given_up:
                 self.stopping = True
@@ -239,7 +238,7 @@ class Supervisor:
             note(str(error))
 
     def answer(self) -> None:
-        """Serve one request: a line of JSON with the token and a verb in, a line of JSON out."""
+        """Serve one request: a line of JSON with the token, a verb and its arguments in, a line of JSON out."""
         try:
             connection, _ = self.control.accept()
         except OSError:
@@ -252,7 +251,7 @@ class Supervisor:
                     return
                 reply: dict[str, Any] = {}
                 try:
-                    self.verbs[request["do"]]()
+                    reply["answer"] = self.verbs[request["do"]](**request["with"])
                 except ClassroomError as error:
                     reply = {"problem": error.problem, "remedy": error.remedy}
                 except OSError as error:

@@ -20,6 +20,7 @@ QUEUES = ("celery", "slow")
 NODE = "celery@lab"
 RABBITMQ_NODE = "rabbit@lab"
 CONCURRENCY = 2
+READY_FD = "CLASSROOM_READY_FD"  # in a worker's environment: the pipe in which it says that it is ready
 
 _READY_WITHIN = 20.0  # seconds that a worker may take to start
 
@@ -70,7 +71,7 @@ class WorkerProcess:
                 env=os.environ
                 | environment
                 | {
-                    "CLASSROOM_READY_FD": str(ready),
+                    READY_FD: str(ready),
                     "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
                 },
             )
@@ -124,6 +125,19 @@ class WorkerProcess:
             return sorted(child.pid for child in psutil.Process(self.process.pid).children())
         except psutil.NoSuchProcess:
             return []
+
+    def kill_pool_process(self, pid: int | None = None) -> None:
+        """Kill one process of its pool with SIGKILL: the one with this id, or the first.
+
+        Raises:
+            ClassroomError: it is no process of the pool.
+        """
+        pool = self.pool()
+        if not pool:
+            raise ClassroomError("the worker does not run", "lab.worker.start()")
+        if pid is not None and pid not in pool:
+            raise ClassroomError(f"{pid} is not a process of the pool, these are: {pool}", "lab.worker.pool()")
+        os.kill(pid or pool[0], signal.SIGKILL)
 
     def _signal(self, number: signal.Signals) -> None:
         if not self.process or self.process.poll() is not None:

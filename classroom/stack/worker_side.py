@@ -13,8 +13,7 @@ from celery.worker.control import inspect_command
 
 from classroom.stack.lifeline import die_with
 from classroom.stack.task_code import compile_my_tasks, load_my_tasks, my_tasks_file
-
-READY_FD = "CLASSROOM_READY_FD"
+from classroom.stack.worker_process import READY_FD
 
 _main_process = os.getpid()
 
@@ -24,22 +23,34 @@ if (_own := my_tasks_file()).exists():
 
 @worker_ready.connect
 def say_ready(sender: Any, **_: Any) -> None:
-    """Write the names of the registered tasks, as one line of JSON, to the pipe of the supervisor."""
+    """Write the names of the registered tasks, as one line of JSON, to the pipe of the supervisor, when the worker hears."""
     tasks = sorted(name for name in sender.app.tasks if not name.startswith("celery."))
-    with open(int(os.environ.pop(READY_FD)), "w") as pipe:
-        pipe.write(json.dumps(tasks) + "\n")
+
+    def say() -> None:
+        with open(int(os.environ.pop(READY_FD)), "w") as pipe:
+            pipe.write(json.dumps(tasks) + "\n")
+
+    # Celery says "ready" before its loop has begun, and it is the loop's first turn that subscribes to questions: one that
+    # was asked before would be lost. So this is for the second turn, which a short timer keeps the first one from sleeping before.
+    def at_the_first_turn() -> None:
+        sender.hub.call_soon(say)
+        sender.hub.call_later(0.01, lambda: None)
+
+    sender.hub.call_soon(at_the_first_turn)
 
 
 @worker_process_init.connect
 def follow_the_worker(**_: Any) -> None:
     """Make a pool process die with the worker, even when the worker is killed."""
-    die_with(_main_process)
+    if os.getpid() != _main_process:  # a pool can be the worker itself (solo)
+        die_with(_main_process)
 
 
 @worker_process_shutdown.connect
 def leave_at_once(exitcode: int, **_: Any) -> None:
     """End a pool process that has finished, without the second for which it would sleep first (billiard.pool)."""
-    os._exit(exitcode)
+    if os.getpid() != _main_process:
+        os._exit(exitcode)
 
 
 @inspect_command(name="classroom_look")

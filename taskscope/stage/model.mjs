@@ -274,3 +274,26 @@ export class Clock {
     [this.t, this.live, this.playing] = [0, false, true];
   }
 }
+
+/** When to draw: what is new at once; that time has passed, when the page has had enough of it for other things, such as news. */
+export class Pace {
+  constructor() {
+    this.next = 0; // for what is new
+    this.later = 0; // for time that has passed
+  }
+
+  isDue(stamp, isNew) {
+    return stamp >= (isNew ? this.next : this.later);
+  }
+
+  /** A picture was drawn; one of very many parts takes so long to paint that it comes ten times a second. */
+  drawn(stamp, parts) {
+    this.next = stamp + (parts > 3000 ? 100 : 0);
+    this.later = Infinity;
+  }
+
+  /** It was painted, too, which took so many milliseconds in all: live, two thirds of the time are for hearing the kernel. */
+  painted(stamp, cost, isLive) {
+    this.later = Math.max(this.next, stamp + Math.min(isLive ? 3 * cost : 1.5 * cost, 250));
+  }
+}

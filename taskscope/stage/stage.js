@@ -1,6 +1,6 @@
 // The live view: one loop over a pure model. It hears the kernel and never asks it anything, so it works while a cell blocks.
 import STATES from "../states.json" with { type: "json" };
-import { Clock, Reel, lookOf, moment, summary } from "./model.mjs";
+import { Clock, Pace, Reel, lookOf, moment, summary } from "./model.mjs";
 import { VIEWS, scene } from "./scenes.mjs";
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -213,7 +213,10 @@ function show({ model, el, reel, clock }) {
   };
 
   // What the loop remembers of its last round: it draws only what can have changed.
-  const last = { version: -1, t: -1, width: 0, stamp: 0, next: 0, now: 0, settled: Infinity, spoken: 0, listed: 0, states: new Map() };
+  const last = { version: -1, t: -1, width: 0, stamp: 0, now: 0, settled: Infinity, spoken: 0, listed: 0, states: new Map() };
+  const pace = new Pace();
+  const rendered = new MessageChannel();
+  rendered.port1.onmessage = ({ data }) => pace.painted(data, performance.now() - data, clock.live);
   const draw = (stamp) => {
     const { film, version } = reel;
     const { width } = last;
@@ -225,8 +228,7 @@ function show({ model, el, reel, clock }) {
     }
     // After the last mark of a film in which nothing is open, time changes nothing.
     const isNew = version !== last.version || (t !== last.t && Math.min(t, last.t) < last.settled);
-    if (!isNew || stamp < last.next) return;
-    const begun = performance.now();
+    if (!isNew || !pace.isDue(stamp, version !== last.version)) return;
     const now = clock.now(seconds(), film.live);
     last.now = now;
     if (isTable) list(stamp, t);
@@ -235,9 +237,9 @@ function show({ model, el, reel, clock }) {
     Object.assign(root.dataset, { transitions: reel.received, seq: reel.seq, t: t.toFixed(3) });
     controls(t);
     speak(stamp, t);
-    const cost = performance.now() - begun;
-    last.next = stamp + (canvas.drawn.size > 3000 ? 100 : cost > 8 ? 2 * cost : 0); // a heavy picture leaves time for the page
     Object.assign(last, { version, t });
+    pace.drawn(stamp, canvas.drawn.size);
+    rendered.port2.postMessage(stamp); // heard when the browser has painted, too
   };
   const controls = (t) => {
     const runs = clock.runs(seconds(), reel.film.live);
@@ -340,6 +342,7 @@ function show({ model, el, reel, clock }) {
     resized.disconnect();
     visible.disconnect();
     reel.listeners.delete(changed);
+    rendered.port1.close();
     root.remove();
   };
   const mine = { root, end };

@@ -1,6 +1,7 @@
 """JupyterLab as a learner has it: `python -m classroom lab` with a stack of its own, and a browser that has a notebook open."""
 
 import contextlib
+import importlib.util
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import nbformat
 import psutil
+import pytest
 import redis
 
 from classroom.stack.place import Place
@@ -85,6 +87,7 @@ class Lab:
         """Write a notebook; return its address."""
         book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
         book.metadata["kernelspec"] = {"name": "python3", "language": "python", "display_name": "Python 3"}
+        (self.checkout.root / name).parent.mkdir(exist_ok=True)
         nbformat.write(book, self.checkout.root / name)
         return f"http://127.0.0.1:{self.port}/lab/tree/{name}?reset&token={TOKEN}"
 
@@ -187,8 +190,15 @@ class Notebook:
         self.page.wait_for_function(f"([root, arg]) => {condition}", arg=[element, argument], timeout=within)
 
 
-def is_in_ci() -> bool:
-    return os.environ.get("CI", "").lower() not in ("", "0", "false")
+def need_a_browser() -> None:
+    """Skip what needs a browser where there is none; fail in CI."""
+    missing = [] if importlib.util.find_spec("playwright") else ["playwright: pip install playwright"]
+    missing += [] if CHROMIUM else ["chromium: apt-get install chromium"]
+    if missing:
+        said = f"nothing is tested in a browser, because these are missing: {', '.join(missing)}"
+        if os.environ.get("CI", "").lower() not in ("", "0", "false"):
+            pytest.fail(said)
+        pytest.skip(said)
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """The live view in a real JupyterLab: it hears everything while a cell blocks, and the reader can work with it."""
 
-import importlib.util
 import os
 import re
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 
 from classroom.predictions import predict
-from tests.browser.lab import CHROMIUM, TOKEN, Lab, Notebook, chromium, is_in_ci
+from tests.browser.lab import TOKEN, Lab, Notebook, chromium, need_a_browser
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator
@@ -86,13 +85,7 @@ FOCUSED = "[document.activeElement.getAttribute('role'), document.activeElement.
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    missing = [] if importlib.util.find_spec("playwright") else ["playwright: pip install playwright"]
-    missing += [] if CHROMIUM else ["chromium: apt-get install chromium"]
-    if missing:
-        said = f"the live view is not tested in a browser, because these are missing: {', '.join(missing)}"
-        if is_in_ci():
-            pytest.fail(said)
-        pytest.skip(said)
+    need_a_browser()
     lab = Lab(tmp_path_factory.mktemp("lab"))
     try:
         yield lab

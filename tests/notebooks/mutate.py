@@ -85,7 +85,7 @@ def run(mutation: Mutation) -> str:
     """
     with tempfile.TemporaryDirectory(prefix="mutation-") as folder:
         checkout = Path(folder)
-        for name in ("classroom", "taskscope", "tutorial_tasks", "notebooks", "tests"):
+        for name in ("batch_api", "classroom", "taskscope", "tutorial_tasks", "notebooks", "tests"):
             shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
         for name in ("pyproject.toml", "requirements.lock"):
             shutil.copy(ROOT / name, checkout)

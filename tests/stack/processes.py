@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -88,7 +89,7 @@ class Checkout:
 
 def copy_of_the_checkout(to: Path, grace: float = 0.5) -> Checkout:
     """Copy what a stack needs."""
-    for name in ("classroom", "taskscope", "tutorial_tasks"):
+    for name in ("batch_api", "classroom", "taskscope", "tutorial_tasks"):
         shutil.copytree(ROOT / name, to / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "requirements.lock", to)
     return Checkout(to, to / ".classroom", grace)
@@ -117,6 +118,12 @@ def another_worker(module: str, *options: str, **environment: str) -> Iterator[P
         finally:
             process.terminate()
             assert process.wait(PATIENCE) == 0, log.read_text()
+
+
+def free_port() -> int:
+    """Find a port on 127.0.0.1 that nobody uses."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
 
 
 def is_gone(process: psutil.Process) -> bool:

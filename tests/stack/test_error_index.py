@@ -10,13 +10,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 from celery import Celery, chord, group
 from celery.result import AsyncResult, GroupResult
 from kombu.entity import Queue
 
-from classroom import beside
+from classroom import beside, lab, web
 from classroom.evidence import wait_until
 from tests.stack import troubled
 from tests.stack.processes import ROOT, another_worker
@@ -159,6 +161,18 @@ def made_otherwise() -> None:
             site.close()
 
 
+def asked_the_service(path: str, body: bytes | None = None) -> Any:
+    """Ask a web service whose broker does not exist."""
+    address = lab.api(CELERY_BROKER_URL="redis://127.0.0.1:1/0")
+    try:
+        return urlopen(Request(address + path, body), timeout=10)
+    except HTTPError as error:
+        error.close()
+        return error
+    finally:
+        web.stop()
+
+
 # Each line of the index, and what brings it about: an exception, or the words themselves.
 PROVOKED: dict[str, Callable[[], Any]] = {
     "AttributeError: 'int' object has no attribute 'get'": lambda: add(1, 1).get(timeout=10),
@@ -195,6 +209,9 @@ PROVOKED: dict[str, Callable[[], Any]] = {
     "KeyError: 1": lambda: answer(troubled.echo.delay({1: "one"}))[1],
     "NotImplementedError: No result backend is configured.": lambda: elsewhere(broker()).get(timeout=1),
     "AttributeError: 'DisabledBackend' object has no attribute '_get_task_meta_for'": lambda: elsewhere(broker()).state,
+    "TypeError: 'NoneType' object is not subscriptable": lambda: app.control.inspect(["celery@nobody"], timeout=0.1).active()[
+        "celery@nobody"
+    ],
     "RuntimeError: Never call result.get() within a task!": lambda: answer(troubled.ask_another.delay()),
     "NotRegistered: 'nobody.knows.me'": lambda: answer(app.send_task("nobody.knows.me")),
     "TypeError: add() takes 2 positional arguments but 3 were given": lambda: answer((add.s(1, 1) | add.s(2, 2)).delay()),
@@ -215,6 +232,9 @@ PROVOKED: dict[str, Callable[[], Any]] = {
     "EncodeError: TypeError('Object of type set is not JSON serializable')": lambda: answer(troubled.give_a_set.delay()),
     "EncodeError: TypeError('Object of type coroutine is not JSON serializable')": no_promises,
     "UnpickleableExceptionWrapper: TwoReasons('no ink, no paper')": lambda: answer(troubled.raise_two.delay()),
+    "HTTP Error 503: SERVICE UNAVAILABLE": lambda: asked_the_service("/health"),
+    "HTTP Error 404: NOT FOUND": lambda: asked_the_service("/tasks/no-such-id"),
+    "HTTP Error 415: UNSUPPORTED MEDIA TYPE": lambda: asked_the_service("/grouptasks", b"{}"),
     "Received unregistered task of type 'nobody.knows.me'.": lambda: app.send_task("nobody.knows.me"),
     "Refusing to deserialize untrusted content of type pickle": lambda: add.apply_async((1, 1), serializer="pickle"),
     "Unable to load celery application. The module nosuch was not found.": lambda: celery_worker("-A", "nosuch"),

@@ -114,7 +114,7 @@ def test_make_test_takes_every_cell_of_every_lesson(clone: Checkout) -> None:
 
 def test_make_says_what_there_is(clone: Checkout) -> None:
     said = subprocess.run(["make"], cwd=clone.root, env=environment(clone), capture_output=True, text=True, timeout=20).stdout
-    for target in ("lab", "demo", "test", "notebooks", "bench", "clean", "help"):
+    for target in ("lab", "flower", "demo", "test", "notebooks", "bench", "clean", "help"):
         assert f"make {target}" in said
 
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { Clock, Reel, axis, duration, fit, moment, summary } from "../model.mjs";
+import { Clock, Pace, Reel, axis, duration, fit, moment, summary } from "../model.mjs";
 
 const lane = (attempt, ...marks) => ({
   attempt, delivery: 0, host: "w", slot: 1, row: attempt, eta: null, spans: [], cells: [0, 0, 0],
@@ -104,6 +104,36 @@ test("a film that is over ends, and play plays it again", () => {
   assert.equal(clock.runs(200, false), false);
   clock.toggle(200, false);
   assert.equal(clock.tick(201, 0.5, false), 0.5);
+});
+
+test("news is drawn at once; time that has passed, when the page has had twice as long for other things", () => {
+  const pace = new Pace();
+  assert.equal(pace.isDue(0, false), true);
+  pace.drawn(0, 300);
+  assert.deepEqual([pace.isDue(16, true), pace.isDue(16, false)], [true, false], "not painted yet");
+  pace.painted(0, 10, true);
+  assert.deepEqual([17, 29, 30].map((stamp) => pace.isDue(stamp, false)), [false, false, true]);
+  assert.equal(pace.isDue(17, true), true);
+  pace.drawn(40, 300);
+  pace.painted(40, 4, true);
+  assert.equal(pace.isDue(56, false), true, "what is painted quickly moves in every frame");
+});
+
+test("a recording moves in every frame where a live view leaves time for the kernel", () => {
+  const pace = new Pace();
+  pace.drawn(0, 300);
+  pace.painted(0, 10, false);
+  assert.equal(pace.isDue(16, false), true);
+  pace.painted(0, 5000, true); // the page was busy with something else
+  assert.equal(pace.isDue(250, false), true);
+});
+
+test("a picture of thousands of parts comes ten times a second, whatever is new", () => {
+  const pace = new Pace();
+  pace.drawn(0, 5000);
+  pace.painted(0, 1, false);
+  assert.deepEqual([99, 100].map((stamp) => pace.isDue(stamp, true)), [false, true]);
+  assert.deepEqual([99, 100].map((stamp) => pace.isDue(stamp, false)), [false, true]);
 });
 
 test("what is said aloud counts changes, each once", () => {

@@ -109,6 +109,12 @@ WRONG = [
     ("09.1", "another request", _sent_with("by_hand").replace("request_id", "'order 1'"), "is that of the request 'order 1'"),
     ("09.1", "three collectors", _sent_with("by_hand").replace(", by_hand", ""), "is your collector among the four"),
     ("09.1", "asks once", _sent_with("asks_once"), "did not try again"),
+    (
+        "09.1",
+        "waits for the end",
+        _sent_with("by_hand").replace("async()", "async().get(timeout=0.2)"),
+        "is waiting a part of what is asked",
+    ),
     ("09.1", "waits inside", _sent_with("waits_inside"), "does it wait inside the task"),
     ("09.1", "reports nothing", _sent_with("reports_nothing"), "although its source was closed"),
     ("09.1", "swallows its retry", _sent_with("swallows_its_retry"), "although its source was closed"),

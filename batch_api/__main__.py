@@ -1,0 +1,40 @@
+"""`python -m batch_api`: serve on 127.0.0.1, port 5000, unless told otherwise."""
+
+import signal
+import socket
+import sys
+from types import FrameType
+
+import click
+
+from batch_api.app import create_app
+from batch_api.server import make_server
+from batch_api.settings import BadSettingError
+
+
+def _end(number: int, _: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on; in a container 0.0.0.0.")
+@click.option("--port", default=5000, show_default=True, type=click.IntRange(0, 65535), help="The port; 0 for one that is free.")
+def main(host: str, port: int) -> None:
+    """Serve batches of tasks over HTTP until this is ended."""
+    try:
+        app = create_app()
+        listener = socket.create_server((host, port))
+    except BadSettingError as error:
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+    server = make_server(app, listener)
+    signal.signal(signal.SIGTERM, _end)
+    address = f"http://{host}:{listener.getsockname()[1]}"
+    click.echo(f"{address} (for people: {address}/swagger)")
+    sys.stdout.flush()
+    server.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""Send tasks without ever waiting long for a broker that is not there."""
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from batch_api.outcomes import Pair
+from batch_api.problems import UnavailableError
+from tutorial_tasks.batches import add_pair
+
+_WAIT = 0.6  # seconds for a broker that does not answer
+# A connection that broke since it was last used deserves a second try; a broker that is gone gets no more than that.
+_ONCE_MORE = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
+
+
+class Sender:
+    """Sends the pairs as tasks.
+
+    It has an application of its own, with the settings of the tasks and without a result backend: an application that
+    has one subscribes to each result before it sends, and keeps trying for many seconds when the backend is gone.
+    """
+
+    def __init__(self, seconds: tuple[float, float]) -> None:
+        self._seconds = seconds
+        self._app = Celery("batch_api", set_as_current=False)
+        self._app.backend_cls = "disabled://"  # the setting would not do: the variable CELERY_RESULT_BACKEND goes before it
+        self._app.config_from_object("tutorial_tasks.settings")
+        options = dict(self._app.conf.broker_transport_options or {})
+        self._app.conf.update(
+            imports=(),
+            broker_connection_timeout=_WAIT,
+            broker_pool_acquire_timeout=_WAIT,
+            broker_transport_options=options | _ONCE_MORE | {"socket_connect_timeout": _WAIT, "socket_timeout": _WAIT},
+        )
+
+    def send(self, tasks: dict[str, Pair]) -> None:
+        """Send each of these tasks under its id.
+
+        Raises:
+            UnavailableError: the broker did not take them, or not all.
+        """
+        try:
+            with self._app.producer_or_acquire() as producer:
+                for id_, (a, b) in tasks.items():
+                    self._app.send_task(
+                        add_pair.name,
+                        (a, b),
+                        {"seconds": self._seconds},
+                        task_id=id_,
+                        producer=producer,
+                        ignore_result=False,  # the worker would take an application without a backend at its word
+                        retry=True,
+                        retry_policy=_ONCE_MORE,
+                    )
+        except (OperationalError, OSError) as error:
+            raise UnavailableError("broker") from error
+
+    def ping(self) -> None:
+        """Ask whether the broker answers."""
+        connection = self._app.connection_for_write()
+        try:
+            with connection:
+                connection.ensure_connection(**_ONCE_MORE)
+        except (OperationalError, OSError, *connection.connection_errors) as error:
+            raise UnavailableError("broker") from error

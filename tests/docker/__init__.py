@@ -1,0 +1,1 @@
+"""The classroom in containers. Everything here needs a Docker engine: `make docker-test`."""

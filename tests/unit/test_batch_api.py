@@ -1,0 +1,102 @@
+"""The pure parts of the service: what stored results mean, and which settings make sense."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from celery import Celery, states
+from hypothesis import given
+from hypothesis import strategies as some
+
+from batch_api.outcomes import Outcome, cache_status, outcome, totals
+from batch_api.settings import BadSettingError, Lives, Settings, lives
+from tutorial_tasks.batches import add_pair
+
+OUTCOMES = some.builds(Outcome, some.sampled_from(sorted(states.ALL_STATES)))
+
+
+@pytest.mark.parametrize(
+    ("meta", "expected"),
+    [
+        (None, Outcome("PENDING")),
+        ({"status": "STARTED", "result": {"pid": 1}}, Outcome("STARTED")),
+        ({"status": "RETRY", "result": {"exc_type": "OSError"}}, Outcome("RETRY")),
+        ({"status": "SUCCESS", "result": 6}, Outcome("SUCCESS", value=6)),
+        ({"status": "FAILURE", "result": {"exc_type": "ValueError", "exc_message": ["secret"]}}, Outcome("FAILURE", error="ValueError")),
+        ({"status": "REVOKED", "result": {"exc_type": "TaskRevokedError"}}, Outcome("REVOKED", error="TaskRevokedError")),
+        ({"status": "FAILURE", "result": None}, Outcome("FAILURE", error="Exception")),
+    ],
+)
+def test_outcome(meta: dict[str, Any] | None, expected: Outcome) -> None:
+    assert outcome(meta) == expected
+
+
+@given(some.lists(OUTCOMES, min_size=1, max_size=8))
+def test_totals_count_what_is_done_and_a_batch_succeeds_until_one_fails(outcomes: list[Outcome]) -> None:
+    counted = totals(outcomes)
+    assert counted.total == len(outcomes)
+    assert counted.completed == sum(one.state in ("SUCCESS", "FAILURE", "REVOKED") for one in outcomes)
+    assert counted.processed == (counted.completed == counted.total)
+    assert counted.succeeded == (not {"FAILURE", "REVOKED"} & {one.state for one in outcomes})
+
+
+@pytest.mark.parametrize(
+    ("hits", "joined", "sent", "expected"),
+    [
+        (2, 0, 0, "batch-api; hit"),
+        (0, 0, 2, 'batch-api; fwd=miss; detail="hit 0, joined 0, sent 2"'),
+        (0, 2, 0, 'batch-api; fwd=miss; collapsed; detail="hit 0, joined 2, sent 0"'),
+        (1, 0, 1, 'batch-api; fwd=partial; detail="hit 1, joined 0, sent 1"'),
+        (1, 1, 0, 'batch-api; fwd=partial; collapsed; detail="hit 1, joined 1, sent 0"'),
+        (0, 1, 1, 'batch-api; fwd=partial; detail="hit 0, joined 1, sent 1"'),
+    ],
+)
+def test_cache_status(hits: int, joined: int, sent: int, expected: str) -> None:
+    assert cache_status(hits, joined, sent) == expected
+
+
+def test_settings_come_from_the_environment() -> None:
+    assert Settings.from_environment({}) == Settings((3, 10), "100 per second", 60, 7 * 86_400)
+    said = {"BATCH_TASK_SECONDS": "0.5-2", "BATCH_REQUESTS": "", "BATCH_LOST_AFTER": "9", "BATCH_REMEMBERED": "5"}
+    assert Settings.from_environment(said) == Settings((0.5, 2), "", 9, 5)
+    assert Settings.from_environment({"BATCH_TASK_SECONDS": "4"}).task_seconds == (4, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BATCH_TASK_SECONDS", "soon"),
+        ("BATCH_TASK_SECONDS", "5-3"),
+        ("BATCH_TASK_SECONDS", "nan-nan"),
+        ("BATCH_TASK_SECONDS", "3-60"),
+        ("BATCH_LOST_AFTER", "10"),
+        ("BATCH_LOST_AFTER", "1.5"),
+        ("BATCH_REMEMBERED", "0"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_named(name: str, value: str) -> None:
+    with pytest.raises(BadSettingError, match="BATCH_"):
+        Settings.from_environment({name: value})
+
+
+@pytest.mark.parametrize(
+    ("expires", "expected"), [(timedelta(days=1), Lives(43_200, 43_200)), (5, Lives(2, 3)), (None, Lives(43_200, 43_200))]
+)
+def test_a_batch_that_finds_a_claim_in_its_last_moment_ends_no_later_than_the_result(expires: Any, expected: Lives) -> None:
+    found = lives(Celery(set_as_current=False, result_expires=expires))
+    assert found == expected
+    if expires:
+        seconds = expires.total_seconds() if isinstance(expires, timedelta) else expires
+        assert found.claim < seconds
+        assert found.claim + found.batch == found.task == seconds
+
+
+def test_results_that_expire_at_once_are_of_no_use() -> None:
+    with pytest.raises(BadSettingError, match="result_expires"):
+        lives(Celery(set_as_current=False, result_expires=1))
+
+
+def test_add_pair_adds_and_may_not_be_lost() -> None:
+    assert add_pair(2, 3, (0, 0)) == 5
+    assert add_pair.acks_late
+    assert add_pair.reject_on_worker_lost
