@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from taskscope import film as film_module
 from taskscope.film import Camera, Film, film, never_ran
 from taskscope.history import History, Task, sentence
-from taskscope.moment import moment, nest
+from taskscope.moment import extent, moment, nest
 from taskscope.observation import Observation
-from taskscope.scenes import extent, scene
+from taskscope.scenes import scene
 from taskscope.stills import text
 from tests.unit import films
 from tests.unit.films import ORIGIN, lane, task
