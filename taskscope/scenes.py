@@ -523,6 +523,7 @@ def _one_graph(board: Board, graph: Mapping[str, Any], by_id: Mapping[str, Any],
     column = min(200.0, (board.width - 2 * PAD) / graph["layers"])
     gap = max(16.0, min(46.0, column * 0.3))
     wide = column - gap
+    below = max(wide + 14, wide + 0.8 * gap - 10)  # what is written below a node ends at the gate before it
     names = ((node["label"] or node["name"]).split("(")[0] for node in graph["nodes"] if "small" not in node)
     # A name for which its node has no room stands below it, and needs room there.
     pitch = 46 if any(extent(name, 12) > wide - 28 for name in names) else 34
@@ -569,7 +570,7 @@ def _one_graph(board: Board, graph: Mapping[str, Any], by_id: Mapping[str, Any],
         if node["id"] not in spots:
             continue
         task = by_id.get(node["id"], {"id": node["id"], "label": node["label"] or node["name"], "planned": True, "result": "", "lanes": []})
-        _node(board, prefix, node, task, states[node["id"]], spots[node["id"]], wide, t, node["id"] in lost)
+        _node(board, prefix, node, task, states[node["id"]], spots[node["id"]], wide, below, t, node["id"] in lost)
     board.height = top + graph["rows"] * pitch + 2 * PAD
 
 
@@ -604,6 +605,7 @@ def _node(
     here: Moment | None,
     spot: tuple[float, float, float],
     wide: float,
+    below: float,
     t: float,
     lost: bool,
 ) -> None:
@@ -645,7 +647,7 @@ def _node(
         text = next((one for one in (label, f"{name}(…)", name) if extent(one, 12) <= room), "")
         if not text:
             line = y + (26 if node["kind"] == "unplanned" else 23)
-            board.text(f"{prefix}below {node['id']}", "faint", x + wide / 2, line, fit(name, wide + 14, 11), 0, "middle")
+            board.text(f"{prefix}below {node['id']}", "faint", x + wide / 2, line, fit(name, below, 11), 0, "middle")
     if note and not text:
         board.text(f"{prefix}lost {node['id']}", "faint", x + 26, y + 4, fit(note, room, 11), 0)
     elif "told" in task:

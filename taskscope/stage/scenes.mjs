@@ -408,6 +408,7 @@ function oneGraph(board, graph, byId, t, prefix, top) {
   const column = min(200, (board.width - 2 * PAD) / graph.layers);
   const gap = max(16, min(46, column * 0.3));
   const wide = column - gap;
+  const below = max(wide + 14, wide + 0.8 * gap - 10); // what is written below a node ends at the gate before it
   const names = graph.nodes.filter((node) => !("small" in node)).map((node) => (node.label || node.name).split("(")[0]);
   // A name for which its node has no room stands below it, and needs room there.
   const pitch = names.some((name) => extent(name, 12) > wide - 28) ? 46 : 34;
@@ -449,7 +450,7 @@ function oneGraph(board, graph, byId, t, prefix, top) {
   for (const node of graph.nodes) {
     if (!spots.has(node.id)) continue;
     const task = byId.get(node.id) ?? { id: node.id, label: node.label || node.name, planned: true, result: "", lanes: [] };
-    nodeOf(board, prefix, node, task, here.get(node.id), spots.get(node.id), wide, t, lost.has(node.id));
+    nodeOf(board, prefix, node, task, here.get(node.id), spots.get(node.id), wide, below, t, lost.has(node.id));
   }
   board.height = top + graph.rows * pitch + 2 * PAD;
 }
@@ -465,7 +466,7 @@ function edgeOf(board, prefix, { source, target, kind }, spots, here, taken) {
   board.path(`${prefix}edge ${source} ${target} ${kind}`, cls, "M", x0, y0, "C", x0 + bend, y0, x1 - bend, y1, x1, y1);
 }
 
-function nodeOf(board, prefix, node, task, here, [x, , y], wide, t, lost) {
+function nodeOf(board, prefix, node, task, here, [x, , y], wide, below, t, lost) {
   const idle = Boolean(here) && !task.told && isEnd(here.state) && !wasSent(task, t); // its end is on record, and it never ran
   const cls = kindOf(idle ? null : here, node.kind === "unplanned");
   const state = here ? here.state : "PENDING";
@@ -486,7 +487,7 @@ function nodeOf(board, prefix, node, task, here, [x, , y], wide, t, lost) {
   const room = wide - 28;
   const bare = label.split("(")[0]; // where there is no room: without its result, then without its arguments
   const shown = [text, label, `${bare}(…)`, bare].find((one) => extent(one, 12) <= room) ?? "";
-  if (!shown) board.text(`${prefix}below ${node.id}`, "faint", x + wide / 2, y + (node.kind === "unplanned" ? 26 : 23), fit(bare, wide + 14, 11), 0, "middle");
+  if (!shown) board.text(`${prefix}below ${node.id}`, "faint", x + wide / 2, y + (node.kind === "unplanned" ? 26 : 23), fit(bare, below, 11), 0, "middle");
   if (note && !shown) board.text(`${prefix}lost ${node.id}`, "faint", x + 26, y + 4, fit(note, room, 11), 0);
   else if (task.told) board.text(`${prefix}lost ${node.id}`, "faint", x + 4, y + 21, note, wide + 20);
   else if (note) board.text(`${prefix}lost ${node.id}`, "faint", x + 26, y + 23, note, 0);

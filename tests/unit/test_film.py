@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from taskscope import film as film_module
 from taskscope.film import Camera, Film, film, never_ran
 from taskscope.history import History, Task, sentence
-from taskscope.moment import moment, nest
+from taskscope.moment import extent, moment, nest
 from taskscope.observation import Observation
 from taskscope.scenes import scene
 from taskscope.stills import text
@@ -345,3 +345,13 @@ def test_a_name_below_its_node_is_not_covered_by_the_next_one() -> None:
     below = [items[f"0 below collector_{number}"] for number in range(2)]
     for name, node in zip(below, [items[f"0 node collector_{number}"] for number in (1, 2)], strict=True):
         assert name["y"] + 2 < node["y"]  # what a letter has below its line
+
+
+@pytest.mark.parametrize(("name", "is_whole"), [("collector_gathering", True), ("collector_gathering_all_reports", False)])
+def test_a_name_below_its_node_has_the_room_up_to_the_gate(name: str, is_whole: bool) -> None:
+    plan = films.chord_plan()
+    plan["nodes"][3]["label"] = f"{name}(…)"
+    items = {item["key"]: item for item in scene(film([], graphs=[plan]), "graph", 0, 580)["items"]}
+    below, gate = items["0 below n3"], items["0 gate 0"]
+    assert (below["text"] == name) is is_whole
+    assert below["x"] - extent(below["text"], 11) / 2 > gate["x"] + gate["w"]
