@@ -21,6 +21,7 @@ from tests.stack.rabbit import needs_rabbitmq
 
 pytestmark = [needs_rabbitmq, pytest.mark.long]
 
+LESSONS = [f"{number:02}" for number in range(10)]
 ERLANG = {"beam.smp", "epmd", "erl_child_setup", "inet_gethost"}
 
 ADD = CONNECT + "; from tutorial_tasks.arithmetic import add; print(add.delay(2, 3).get(timeout=10))"
@@ -135,11 +136,12 @@ def pytest_on_rabbitmq(*argv: str) -> None:
     assert " passed" in run.stdout
 
 
-@pytest.mark.parametrize("lesson", [f"{number:02}" for number in range(10)])
+@pytest.mark.parametrize("lesson", LESSONS)
 def test_a_lesson_is_the_same_on_rabbitmq(lesson: str) -> None:
     (notebook,) = (ROOT / "notebooks").glob(f"{lesson}_*.ipynb")
     pytest_on_rabbitmq(str(notebook))
 
 
-def test_the_exercises_are_judged_on_rabbitmq_too() -> None:
-    pytest_on_rabbitmq("tests/exercises")
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_its_exercises_are_judged_on_rabbitmq_too(lesson: str) -> None:
+    pytest_on_rabbitmq("tests/exercises", "-k", f"{lesson}.")
