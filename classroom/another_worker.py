@@ -30,11 +30,11 @@ class AnotherWorker:
         ClassroomError: it does not start; it says why.
     """
 
-    _latest: ClassVar["AnotherWorker | None"] = None
+    latest: ClassVar["AnotherWorker | None"] = None  # there is one at a time: starting it ends the one before
 
     def __init__(self, *options: str) -> None:
-        if AnotherWorker._latest:
-            AnotherWorker._latest.stop()
+        if AnotherWorker.latest:
+            AnotherWorker.latest.stop()
         log = Place.current().log("another")
         report, ready = os.pipe()
         with processes.open_log(log) as output:
@@ -58,7 +58,7 @@ class AnotherWorker:
         if not said:
             processes.end(self._process, signal.SIGKILL)
             raise ClassroomError(f"the other worker did not start: {processes.last_words(log, start_of_log)}", f"read {log}")
-        AnotherWorker._latest = self
+        AnotherWorker.latest = self
 
     def __repr__(self) -> str:
         return f"another worker ({'it runs' if self._process.poll() is None else 'it has ended'})"

@@ -96,11 +96,16 @@ class Scope:
     @property
     def notes(self) -> list[str]:
         """What a reader of the pictures has to know: who can't be heard, and times in which something may have been missed."""
+        return self.notes_on()
+
+    def notes_on(self, ids: Iterable[str] | None = None) -> list[str]:
+        """Return what a reader has to know of a picture of these tasks: silence about others is not said there."""
         with self._lock:
             self._fold()
+            silences = self._silent.values() if ids is None else [self._silent[name] for name in set(ids) & self._silent.keys()]
             said = [line for line in self.status if ": not available: " in line and not line.startswith("commands")]
             due = time.monotonic() - LATE
-            if not self._unread and (silent := sum(since < due for since in self._silent.values())):
+            if not self._unread and (silent := sum(since < due for since in silences)):
                 which = "a task" if silent == 1 else f"{silent} tasks"
                 said.append(f"only the result backend told of the end of {which}: the events of that worker are off (start it with -E)")
             elif self._history.seen and not self._history.workers:

@@ -140,7 +140,7 @@ class View(Picture):
         has_rows = self.plan or self.view == "witnesses"  # for those of whom nobody has said anything, too
         unknown = 0 if has_rows or self.ids is None else sum(not task.lanes for task in self.scope.tasks(self.ids))
         of_them = f"{unknown} more" if any(task.lanes for task in tasks) else f"{unknown} task{'s' * (unknown > 1)}"
-        notes = [*self.scope.notes, *([f"{of_them}: no witness has said anything"] if unknown else [])]
+        notes = [*self.scope.notes_on(self.subjects()), *([f"{of_them}: no witness has said anything"] if unknown else [])]
         if self.plan:
             notes += self.plan.notes
             if look:

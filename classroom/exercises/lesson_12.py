@@ -26,12 +26,14 @@ def four_come_back(answer: Answer) -> str:
             run(answer, worker)
         if not sent:
             raise NotYet("no message was sent")
+        if AnotherWorker.latest is not worker:
+            raise NotYet("you started a worker of your own: use the one that your function gets")
         if elsewhere := set(sent.values()) - {_QUEUE}:
             raise NotYet(f"a task was sent to the queue {elsewhere.pop()!r}; your worker reads {_QUEUE!r}")
         _has_ended(worker)
         _all_is_well(sent)
     finally:
-        _end(worker)
+        _end(AnotherWorker.latest or worker)
         _leave_nothing()
         lab.worker.start()
     return f"four are back in {_QUEUE} for the next worker, and those that ran are done: nothing is lost"
@@ -60,7 +62,7 @@ def _all_is_well(sent: dict[str, str]) -> None:
         )
     marked = [message for message in messages if message.header("redelivered")]
     if len(marked) < len(messages):
-        raise NotYet(f"{len(messages) - len(marked)} messages in {_QUEUE!r} have no mark: no worker has ever had them")
+        raise NotYet(f"{len(messages) - len(marked)} messages in {_QUEUE!r} have no mark: no worker has ever had them. Wait until it has")
     if len(marked) != 4:
         raise NotYet(f"{len(marked)} messages came back, not four; {len(records)} tasks were done")
 

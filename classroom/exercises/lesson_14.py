@@ -1,5 +1,6 @@
 """Exercises of 14: the same order on two brokers, and two projects on one."""
 
+import contextlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,7 +10,7 @@ from kombu.entity import Queue
 
 from classroom import beside, evidence
 from classroom.exercises.model import Answer, NotYet, exercise, run
-from classroom.exercises.setting import discard, nobody_listening
+from classroom.exercises.setting import discard, nobody_listening, the_app
 from classroom.stack.worker_process import QUEUES
 
 _ORDERS = Queue("orders", max_priority=9)  # as the lesson makes it
@@ -21,7 +22,7 @@ _MOST_URGENT_FIRST = [9, 9, 6, 3, 3, 0]
 def urgent_first(answer: Answer) -> str:
     """Both brokers hand out the most urgent message first, though the number means the opposite."""
     for name, one in _brokers():
-        with _empty(one, _ORDERS):
+        with _empty(the_app(), _ORDERS), _empty(one, _ORDERS):
             for jobs in _JOBS:
                 with evidence.publishing() as sent:
                     run(answer, one, list(jobs))
@@ -31,6 +32,8 @@ def urgent_first(answer: Answer) -> str:
                     raise NotYet(f'on {name} you sent to the queue "{elsewhere.pop()}", not to "{_ORDERS.name}"')
             waiting = evidence.waiting(one, _ORDERS.name)
             urgency = dict(job for jobs in _JOBS for job in jobs)
+            if len(waiting) != len(urgency):
+                raise NotYet(f"on {name} {len(waiting)} of {len(urgency)} messages wait: send them with the app that your function gets")
             if [message.task for message in waiting] != ["tutorial_tasks.arithmetic.add"] * len(urgency):
                 raise NotYet(f"on {name} the messages are not all calls of add")
             if sorted(message.args[:1] for message in waiting) != [[number] for number in urgency]:
@@ -66,7 +69,7 @@ def _look_at_the_bill(name: str, office: Celery, returned: object, sent: dict[st
         raise NotYet(f'on {name} it went to the queue "{queue}", which our worker reads: it takes the bill, and does not know what that is')
     bill = next((message for message in evidence.waiting(office, queue) if message.id == returned.id), None)
     if bill is None:
-        raise NotYet(f'on {name} no such message waits in the queue "{queue}"')
+        raise NotYet(f'on {name} no such message waits in the queue "{queue}": send it with the app that your function gets')
     if bill.task != "office.bill" or bill.args != [7]:
         raise NotYet(f"on {name} the message says {bill.label}, not bill(7), or it is not the task office.bill")
 
@@ -106,8 +109,9 @@ def _throw_away(one: Celery, sent: dict[str, str]) -> None:
     """Take out what was sent; what our workers may hold has to come back for that."""
     if not set(sent.values()) & set(QUEUES):
         for queue in set(sent.values()):
-            with one.connection_for_write() as connection:
-                connection.default_channel.queue_purge(queue)
+            for holder in (one, the_app()):  # an app that the learner made is on our Redis
+                with holder.connection_for_write() as connection, contextlib.suppress(*connection.channel_errors):  # no such queue
+                    connection.default_channel.queue_purge(queue)
     elif evidence.is_rabbitmq(one):
         beside.start(afresh=True)
     else:

@@ -1,5 +1,6 @@
 """What an exercise is, and how an answer is judged: by what it made happen, never by a return value alone."""
 
+import inspect
 import traceback
 import types
 from collections.abc import Callable
@@ -97,10 +98,9 @@ def run(answer: Answer, *args: Any) -> Any:
     try:
         with time_limit(_TIME_LIMIT):
             return answer(*args)
-    except OutOfTime:
-        raise NotYet(
-            f"{answer.__name__} was still busy after {_TIME_LIMIT:g} seconds; does it wait for something that never comes?"
-        ) from None
+    except OutOfTime as late:
+        busy = f"{answer.__name__} was still busy after {_TIME_LIMIT:g} seconds{_where(late, answer)}"
+        raise NotYet(f"{busy}; does it wait for something that never comes?") from None
     except CeleryTimeoutError:
         raise NotYet(f"{answer.__name__} waited for a result that did not come in time: is waiting a part of what is asked?") from None
     except Exception as error:
@@ -122,7 +122,11 @@ def _is_untouched(answer: types.FunctionType) -> bool:
 
 
 def _describe(error: BaseException | None, answer: types.FunctionType) -> str:
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__ if error else None) if frame.name == answer.__name__]
-    first = answer.__code__.co_firstlineno
-    where = f", in line {lines[-1] - first + 1} of {answer.__name__}" if lines and lines[-1] else ""
-    return f"{type(error).__name__}: {error}{where}"
+    return f"{type(error).__name__}: {error}{_where(error, answer)}"
+
+
+def _where(error: BaseException | None, answer: Answer) -> str:
+    """Say in which line of the learner's own function it was, if it came as far as that."""
+    code = inspect.unwrap(answer).__code__
+    lines = [line for frame, line in traceback.walk_tb(error.__traceback__ if error else None) if frame.f_code is code]
+    return f", in line {lines[-1] - code.co_firstlineno + 1} of {answer.__name__}" if lines else ""

@@ -84,6 +84,11 @@ def test_an_application_whose_events_are_off_and_cannot_be_switched_on(backend: 
         assert line == "double(4): PENDING → (RECEIVED) → STARTED → SUCCESS = 8"
         assert note == "only the result backend told of the end of a task: the events of that worker are off (start it with -E)"
         assert note in written(scope.stage())
+        other = app.send_task("odd.double", (6,), queue="nobody-reads-this")
+        evidence.wait_until(lambda: "double(6): PENDING" in scope.sentences(), 10, "it was sent")
+        assert note not in repr(scope.lanes(other)), "a picture says nothing of the workers of tasks that are not in it"
+        with app.connection_for_write() as connection:
+            connection.default_channel.queue_delete("nobody-reads-this")
 
 
 @pytest.mark.parametrize("kind", ["yaml", "pickle"])

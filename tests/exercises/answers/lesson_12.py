@@ -28,9 +28,15 @@ WRONG = [
     ("12.1", "constant", "return 4", "no message was sent"),
     ("12.1", "another queue", "add.apply_async((1, 1), queue='slow')", "your worker reads 'trial'"),
     ("12.1", "the gate stays closed", "six_tasks(); end(worker, signal.SIGTERM)", "is the gate open"),
+    (
+        "12.1",
+        "a worker of its own",
+        "worker = lab.another_worker('-c', '2', '-Q', 'trial'); six_tasks(); end(worker, signal.SIGTERM); gate.open()",
+        "use the one that your function gets",
+    ),
     ("12.1", "cold", "six_tasks(); end(worker, signal.SIGQUIT)", "2 tasks are lost: on record is RETRY"),
     ("12.1", "killed", "six_tasks(); end(worker, signal.SIGKILL)", "4 messages were not given back"),
-    ("12.1", "nobody had them", "os.kill(worker.pid, signal.SIGTERM); worker.wait(10); send(4)", "4 messages in 'trial' have no mark"),
+    ("12.1", "nobody had them", "os.kill(worker.pid, signal.SIGTERM); worker.wait(10); send(4)", "no worker has ever had them. Wait"),
     (
         "12.1",
         "let all be done",

@@ -54,6 +54,27 @@ WRONG = [
         "return store.get(f'{a}:{b}')",
         "it is not add(",
     ),
+    (
+        "13.1",
+        "the result for its id",
+        "mine = str(uuid.uuid4())\nif store.set(f'{a}:{b}', mine, nx=True, ex=60):\n    return add.apply_async((a, b), task_id=mine)\n"
+        "return store.get(f'{a}:{b}')",
+        "1 of 10 visitors got <AsyncResult",
+    ),
+    (
+        "13.1",
+        "the lesson's client in place of the store",
+        "from tutorial_tasks.celery_app import app\nmine, redis = str(uuid.uuid4()), app.backend.client\n"
+        "if redis.set(f'{a}', mine, nx=True, ex=60):\n    return add.apply_async((a, b), task_id=mine).id\nreturn redis.get(f'{a}')",
+        "9 of 10 visitors got bytes: use `store`",
+    ),
+    (
+        "13.1",
+        "a lock",
+        "with store.lock('lock', timeout=60):\n    known = store.get(f'{a}:{b}') or add.delay(a, b).id\n"
+        "    store.set(f'{a}:{b}', known, ex=60)\n    return known",
+        "some visitors still wait: for a lock",
+    ),
     ("13.2", "constant", "return [6, 4]", "never asked"),
     ("13.2", "asks once", "return ask(location)['results']", "it stopped when 1 of"),
     (

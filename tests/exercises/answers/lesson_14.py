@@ -23,6 +23,12 @@ WRONG = [
         "for number, u in jobs: one.send_task(ADD, (u, 0), queue=orders, priority=9 - u)",
         "send add(number, 0)",
     ),
+    (
+        "14.1",
+        "the app of the lesson",
+        "from tutorial_tasks.arithmetic import add\nfor number, u in jobs: add.apply_async((number, 0), queue='orders', priority=9 - u)",
+        "on RabbitMQ 0 of 6 messages wait: send them with the app",
+    ),
     ("14.2", "constant", "return 'office.bill'", "0 messages were sent"),
     ("14.2", "the default queue", "return office.send_task('office.bill', (7,))", 'the queue "celery", which our worker reads'),
     ("14.2", "later", "return office.send_task('office.bill', (7,), countdown=600)", 'the queue "celery", which our worker reads'),
@@ -34,6 +40,12 @@ WRONG = [
     ),
     ("14.2", "another bill", "return office.send_task('office.bill', (8,), queue='office')", "not bill(7)"),
     ("14.2", "nothing returned", "office.send_task('office.bill', (7,), queue='office')", "return the result"),
+    (
+        "14.2",
+        "an app of its own",
+        "from celery import Celery\nreturn Celery('office', set_as_current=False).send_task('office.bill', (7,), queue='office')",
+        "on RabbitMQ no such message waits",
+    ),
     (
         "14.2",
         "on Redis only",
