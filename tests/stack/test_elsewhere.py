@@ -5,6 +5,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import yaml
@@ -40,7 +41,7 @@ def test_binder_starts_the_stack_and_then_its_own_command(tmp_path: Path) -> Non
         run = subprocess.run(
             [str(ROOT / "start"), "python", "-c", shown, "--ip", "0.0.0.0 x"],
             cwd=tmp_path,
-            env=checkout.environment(),
+            env=checkout.environment(PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}"),
             capture_output=True,
             text=True,
             timeout=60,

@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from classroom.errors import typed
 from tests.stack.processes import ROOT, Checkout, all_gone, eventually
 
 # A parent that starts Flower as a terminal does, and says who it is.
@@ -137,7 +138,7 @@ def test_a_port_that_is_taken_is_named(checkout: Checkout) -> None:
         said = checkout.command("flower", "--port", str(port))
     assert said.returncode == 1
     assert f"port {port} cannot be used: Address already in use" in said.stderr
-    assert "next: python -m classroom flower" in said.stderr
+    assert f"next: {typed('python -m classroom flower')}" in said.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

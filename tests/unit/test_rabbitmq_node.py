@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from classroom.errors import ClassroomError
+from classroom.errors import ClassroomError, typed
 from classroom.stack import rabbitmq
 from classroom.stack.processes import spawn
 from classroom.stack.rabbitmq import Ports, RabbitMQ, find_rabbitmq
@@ -54,7 +54,7 @@ def test_a_node_that_ends_is_told_by_what_it_said(says: Callable[[str], None], t
     wanted = node(tmp_path)
     with pytest.raises(ClassroomError, match=words) as error:
         wanted.start()
-    assert error.value.remedy == "python -m classroom logs rabbitmq"
+    assert error.value.remedy == typed("python -m classroom logs rabbitmq")
     assert (tmp_path / "starts").read_text().count("started") == starts
     assert wanted.pids == [], "the name server has to be gone too"
 
