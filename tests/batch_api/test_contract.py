@@ -180,12 +180,13 @@ def test_a_failed_task_tells_the_type_of_its_error_and_nothing_else(api: Api, ap
 
 def test_a_revoked_task_is_done_without_a_sum_and_a_later_request_computes_it(api: Api, app: Any) -> None:
     pairs = new_pairs(1)
-    lab.worker.pause()
+    # The worker hears of the end before it sees the task.
+    assert app.control.cancel_consumer("celery", reply=True, timeout=5, limit=1)
     try:
         answer = api.submit(pairs)
-        app.control.revoke(answer.body["taskIds"])
+        assert app.control.revoke(answer.body["taskIds"], reply=True, timeout=5, limit=1)
     finally:
-        lab.worker.resume()
+        assert app.control.add_consumer("celery", reply=True, timeout=5, limit=1)
     batch = api.finish(answer.headers["location"])
     assert batch["results"] == [{"errorType": "TaskRevokedError"}]
     assert not batch["grouptaskSucceeded"]

@@ -148,7 +148,8 @@ def test_a_canvas_is_drawn_before_it_is_sent_and_what_is_drawn_is_what_is_sent(s
     assert repr(plan).splitlines() == ["add(1, 1): not sent yet", "add(2, 2): not sent yet", "total(…): not sent yet"]
     result = plan.apply_async()
     assert result.get(timeout=10) == 6
-    assert {task.id for task in scope.tasks()} == set(plan.ids or ())
+    # The result can be there before the events that lead to it.
+    evidence.wait_until(lambda: {task.id for task in scope.tasks()} == set(plan.ids or ()), 10, "exactly the planned tasks were seen")
     assert repr(plan).splitlines()[-1] == "total([2, 4]): PENDING → RECEIVED → STARTED → SUCCESS = 6"
     [gate] = plan.film()["graphs"][0]["gates"]
     assert gate["of"] == 2
