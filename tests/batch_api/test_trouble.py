@@ -138,6 +138,7 @@ def test_a_message_that_comes_twice_is_computed_once(app: Any) -> None:
 # -- workers and brokers that die ------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_worker_that_is_killed_in_the_middle_loses_nothing_and_nothing_is_counted_twice(app: Any) -> None:
     pairs = new_pairs(12)
     with serving(BATCH_LOST_AFTER="2", BATCH_TASK_SECONDS="0.2-0.2") as api:
@@ -166,6 +167,7 @@ def test_a_pool_process_that_is_killed_gives_its_task_to_another_at_once(app: An
         assert api.finish(answer.headers["location"])["results"] == sums(pairs)
 
 
+@pytest.mark.long
 def test_a_broker_that_is_restarted_empty_is_found_again_and_what_it_knew_is_not_found(app: Any, api: Api) -> None:
     pairs = new_pairs(3)
     old = api.submit(pairs)

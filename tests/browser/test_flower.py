@@ -29,6 +29,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         lab.end()
 
 
+@pytest.mark.long
 def test_the_lesson_is_at_the_left_and_flower_at_the_right(server: Lab) -> None:
     with chromium() as browser:
         page = browser.new_page(viewport={"width": 1400, "height": 900})
@@ -51,6 +52,7 @@ def test_the_lesson_is_at_the_left_and_flower_at_the_right(server: Lab) -> None:
         assert asked - {""} == {f"127.0.0.1:{server.port}"}, "nothing comes from elsewhere"
 
 
+@pytest.mark.long
 def test_who_is_not_let_in_by_jupyterlab_does_not_see_flower(server: Lab) -> None:
     with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/flower/", timeout=10) as page:
         assert re.search(r"/login\?next=%2Fflower%2F$", page.url)

@@ -24,7 +24,7 @@ def nothing_is_left(app: Any) -> Iterator[None]:
     assert not [child for child in me.children() if "worker" in child.cmdline()]
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+@pytest.mark.parametrize("pool", ["prefork", *(pytest.param(pool, marks=pytest.mark.long) for pool in ("threads", "solo"))])
 def test_it_hears_from_the_first_moment(app: Any, pool: str) -> None:
     with lab.another_worker("--queues", "trial", "--pool", pool) as worker:
         assert app.control.ping(["celery@another"], limit=1, timeout=5) == [{"celery@another": {"ok": "pong"}}]

@@ -86,6 +86,7 @@ lab.connect()
     assert lines[14].endswith("tasks (it was stopped, it runs again)")
 
 
+@pytest.mark.long
 def test_own_tasks_reach_the_worker_through_the_folder_that_both_see(stack: Outside) -> None:
     source = """
 from classroom import lab
@@ -209,6 +210,7 @@ def test_a_killed_keeper_takes_its_worker_along_and_comes_back_under_its_name(st
     assert stack.worker("one").node == "celery@lab"
 
 
+@pytest.mark.long
 def test_three_workers_are_stopped_and_started_as_one_and_have_names_of_their_own(stack: Outside) -> None:
     for name in ("two", "three"):
         stack.start_keeper(name)
@@ -263,6 +265,7 @@ def test_keys_have_one_prefix_and_go_with_the_keeper(tmp_path: Path) -> None:
         assert client.keys("classroom:*") == ["classroom:hosts"]
 
 
+@pytest.mark.long
 def test_task_code_that_cannot_be_imported_is_named_and_can_be_mended(tmp_path: Path) -> None:
     (tmp_path / "my_tasks.py").write_text("def\n")
     with outside(tmp_path, "one") as stack:

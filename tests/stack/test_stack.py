@@ -99,6 +99,7 @@ def test_a_worker_that_dies_comes_back_and_leaves_no_pool_behind(checkout: Check
     kill(holder)
 
 
+@pytest.mark.long
 def test_a_worker_that_keeps_dying_is_given_up_until_somebody_asks_for_it(checkout: Checkout) -> None:
     holder = checkout.hold()
     for _ in range(6):

@@ -388,6 +388,7 @@ for number in range(first, first + rows):
 """
 
 
+@pytest.mark.long
 def test_eight_processes_and_a_cleaner_lose_and_tear_no_row(file: Path) -> None:
     rows = 500
     environment = os.environ | {"TUTORIAL_DATA_DIR": str(file.parent), "PYTHONPATH": str(ROOT)}
