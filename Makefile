@@ -44,6 +44,7 @@ bench: .venv/.browser ## measure every speed that we claim, beside Flower's
 	@$(PY) -m benchmarks.rows
 	@$(PY) -m benchmarks.pixels
 	@$(PY) -m benchmarks.batch_api
+	@if docker info >/dev/null 2>&1; then $(PY) -m benchmarks.docker; else echo "No Docker engine runs here, so the containers are not measured."; fi
 
 lint: .venv/.linters ## ruff and mypy
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
