@@ -20,6 +20,7 @@ from typing import Any
 
 import psutil
 from celery import Celery
+from celery.exceptions import NotRegistered
 from celery.exceptions import TimeoutError as CeleryTimeoutError
 from packaging.requirements import Requirement
 
@@ -33,6 +34,8 @@ from classroom.stack.worker_process import QUEUES
 
 PYTHON = (3, 11)
 _PATIENCE = 2.0  # seconds for a server or a worker to answer: they are near, or they are not there
+_HEARD_WITHIN = 1.0  # seconds for workers that nobody knows of
+_ON_YOUR_OWN = "a CELERY_KEY_PREFIX of your own, for the worker and here, or another database: redis://.../1"
 
 
 @dataclass(frozen=True)
@@ -248,8 +251,7 @@ def check_worker(app: Celery) -> Finding:
     if not nodes:
         return Finding("worker", "no worker answers", _start_worker())
     if client.is_outside() and (stranger := _stranger(app)):
-        remedy = "a CELERY_KEY_PREFIX of your own, for the worker and here, or another database: redis://.../1"
-        return Finding("worker", f"{stranger} reads our queues and has none of our tasks: another project is on this broker", remedy)
+        return Finding("worker", f"{stranger} reads our queues and has none of our tasks: another project is on this broker", _ON_YOUR_OWN)
     return Finding("worker", f"{', '.join(nodes)} answers")
 
 
@@ -280,6 +282,8 @@ def check_round_trip(app: Celery) -> Finding:
             f"add(2, 2) did not come back in 5 s: the worker is busy with {', '.join(busy)}",
             "the first cell of a lesson, lab.connect(): it clears away what an earlier run has left",
         )
+    except NotRegistered:
+        return Finding("round trip", "add(2, 2) was taken by a worker without our tasks: another project is on this broker", _ON_YOUR_OWN)
     except Exception as error:
         return Finding("round trip", f"add(2, 2) did not come back: {error!r}", "python -m classroom logs")
     if answer != 4:
@@ -290,11 +294,11 @@ def check_round_trip(app: Celery) -> Finding:
 def _stranger(app: Celery) -> str:
     """Find a worker of another project on our queues: it takes every other message, and knows nothing of its task."""
     ours = _our_tasks(app)
-    reads = app.control.inspect(timeout=0.5).active_queues() or {}
+    reads = app.control.inspect(timeout=_HEARD_WITHIN).active_queues() or {}
     nodes = [node for node, queues in reads.items() if {queue["name"] for queue in queues} & set(QUEUES)]
     if not nodes:
         return ""
-    known = app.control.inspect(timeout=0.5, destination=nodes, limit=len(nodes)).registered() or {}
+    known = app.control.inspect(timeout=_HEARD_WITHIN, destination=nodes, limit=len(nodes)).registered() or {}
     return next((node for node, tasks in known.items() if not ours & {line.split(" ")[0] for line in tasks}), "")
 
 
