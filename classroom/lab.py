@@ -60,6 +60,8 @@ def connect() -> None:
         ClassroomError: the broker, the backend, the worker or a task is missing; it names what to type.
     """
     global _connected_to
+    if another_worker.latest:
+        another_worker.latest.stop()  # an earlier run left it: it would answer in place of the lesson's worker
     ran = client.current() is not None
     if ours := not client.is_outside():
         client.use(client.join(tell=print))
