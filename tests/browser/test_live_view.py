@@ -243,12 +243,13 @@ def test_the_reader_works_with_the_picture_while_the_cell_blocks(notebook: Noteb
         assert re.fullmatch(r"\w+\(.*\), attempt \d, [A-Z]+ after [\d.]+ m?s(, .*)?", name), name
         assert picture.get_by_role("img", name=name, exact=True).count() >= 1, "a screen reader finds it"
     assert picture.locator(".ts-told").inner_text() == names[-1][1], "whoever sees finds it below the picture"
+    page.keyboard.press("Space")
+    notebook.wait_for(picture, "root.classList.contains('ts-paused')")
+    # Where time stands still: else the marks go on to the left, away from under the pointer.
     picture.locator("[data-mark]").last.hover()
     assert picture.locator(".ts-told").inner_text() == picture.locator("[data-mark]").last.get_attribute("aria-label")
     picture.get_by_role("slider", name="time").hover()
     assert picture.locator(".ts-told").inner_text() == names[-1][1]
-    page.keyboard.press("Space")
-    notebook.wait_for(picture, "root.classList.contains('ts-paused')")
     assert notebook.runs(FEW_CELL)
 
     server.open_gates("few")
