@@ -1,5 +1,6 @@
 """The one kind of error that the classroom raises on purpose, and how a next step is worded."""
 
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -12,7 +13,8 @@ def typed(remedy: str) -> str:
     here = Path(sys.executable)
     if shutil.which("python") == str(here) or not here.is_relative_to(_ROOT):
         return remedy
-    return remedy.replace("python -m classroom", f"{here.relative_to(_ROOT)} -m classroom")
+    # A remedy comes here again when an error travels from one of our processes to another: it stays as it is.
+    return re.sub(r"(?<!/)\bpython -m classroom", f"{here.relative_to(_ROOT)} -m classroom", remedy)
 
 
 class ClassroomError(Exception):

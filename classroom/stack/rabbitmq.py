@@ -29,6 +29,7 @@ USER = "classroom"
 NODE = "classroom@localhost"
 
 _DEBIAN = "/usr/lib/rabbitmq/lib"
+_PORT_TAKEN = "eaddrinuse|dist_port_already_used"  # it looks itself whether the port for other nodes is free
 _INSTALL = "install it (Debian, Ubuntu: apt-get install rabbitmq-server; macOS: brew install rabbitmq), or unset CLASSROOM_BROKER"
 
 Spawn = Callable[[list[str], IO[bytes], dict[str, str]], subprocess.Popen[bytes]]
@@ -115,7 +116,7 @@ class RabbitMQ:
                 with explained(self.folder):
                     (self.folder / "ports.json").write_text(json.dumps(list(vars(self.ports).values())))
                 return
-            if "eaddrinuse" not in self._said(start_of_log):
+            if not re.search(_PORT_TAKEN, self._said(start_of_log)):
                 break
         self.end()
         raise ClassroomError(f"RabbitMQ did not start: {self._trouble(start_of_log)}", "python -m classroom logs rabbitmq")
@@ -233,7 +234,7 @@ log.file = false
                 r"unable to connect to epmd|nxdomain|can't set (short|long) node name|Can't set",
                 "this machine does not know the name `localhost`",
             ),
-            (r"eaddrinuse", "its ports are taken again and again"),
+            (_PORT_TAKEN, "its ports are taken again and again"),
             (r"enospc|disk (space|resource)", "the disk is full"),
         ):
             if re.search(words, said, re.IGNORECASE):

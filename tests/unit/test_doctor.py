@@ -129,5 +129,6 @@ def test_a_next_step_names_the_python_that_has_the_course(monkeypatch: pytest.Mo
     monkeypatch.setattr("sys.executable", str(ROOT / ".venv" / "bin" / "python"))
     monkeypatch.setattr("shutil.which", lambda name: None)
     assert typed(remedy) == ".venv/bin/python -m classroom up, or look at .venv/bin/python -m classroom logs"
+    assert typed(typed(remedy)) == typed(remedy), "an error that came from another process"
     monkeypatch.setattr("shutil.which", lambda name: str(ROOT / ".venv" / "bin" / "python"))
     assert typed(remedy) == remedy

@@ -46,6 +46,7 @@ def test_none_there_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch, tmp_pat
         ("** could not think **", r"RabbitMQ did not start: \*\* could not think \*\*", 1),
         ("Error: unable to connect to epmd on localhost: nxdomain", "does not know the name `localhost`", 1),
         ("Failed to start Ranch listener: eaddrinuse", "its ports are taken again and again", 2),
+        ("prelaunch,{dist_port_already_used,33005,not_erlang,localhost}", "its ports are taken again and again", 2),
         ("write failed: enospc", "the disk is full", 1),
     ],
 )
