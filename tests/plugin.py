@@ -15,6 +15,7 @@ from nbval.plugin import IPyNbCell
 from xdist.scheduler import LoadFileScheduling
 
 from classroom.stack.place import Place
+from tests.share import share_of
 from tests.stack.rabbit import needs_rabbitmq
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -56,6 +57,18 @@ class _ByFile(LoadFileScheduling):
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByFile:
     """Give xdist our scheduler; its groups by mark don't work with pytest 9.2 (it writes `_nodeid`, which nobody reads any more)."""
     return _ByFile(config, log)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let CI run a share of what takes long: another one with each commit."""
+    parser.addoption("--share", metavar="I/N", help="run only one of N shares of the tests, the I-th, counted from 0")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Keep the share that was asked for, of what the marks have left."""
+    if share := session.config.getoption("--share"):
+        session.items = share_of(session.items, share)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -6,6 +6,8 @@ import os
 import pkgutil
 import signal
 import textwrap
+from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -30,6 +32,15 @@ WRONG = [
     for name, why, body, words in module.WRONG
 ]
 RIGHT = [right for module in ANSWERS.values() for right in module.RIGHT]
+
+
+def answers_in_turn() -> Iterator[Any]:
+    """Give every wrong answer; `make test` tries the first two of each exercise and those that RabbitMQ changes, `make long` the rest."""
+    seen: Counter[str] = Counter()
+    for name, why, body, words in WRONG:
+        seen[name] += 1
+        marks = [pytest.mark.long] if seen[name] > 2 and (name, why) not in ELSE else []
+        yield pytest.param(name, body, words, id=f"{name} {why}", marks=marks)
 
 
 @functools.lru_cache(maxsize=1)
@@ -86,7 +97,7 @@ def test_an_untouched_stub_is_not_attempted(name: str) -> None:
     assert progress.passed() == set()
 
 
-@pytest.mark.parametrize(("name", "body", "words"), [(n, b, w) for n, _, b, w in WRONG], ids=[f"{n} {why}" for n, why, *_ in WRONG])
+@pytest.mark.parametrize(("name", "body", "words"), list(answers_in_turn()))
 def test_a_wrong_answer_is_turned_down_with_its_own_words(name: str, body: str, words: str) -> None:
     outcome = verdict_on(name, body)
     assert outcome.verdict == NOT_YET, outcome

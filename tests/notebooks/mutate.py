@@ -1,4 +1,4 @@
-"""Make lessons wrong on purpose and see strict nbval turn red: `make mutations`, or some of them, `make mutations ARGS=04`.
+"""Make lessons wrong on purpose and see strict nbval turn red: `make mutations`, or those of a lesson, `make mutations ARGS=04`.
 
 Each file in `mutations/` is of one lesson, with a table for each mutation:
 
@@ -22,7 +22,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import nbformat
+
+from tests.share import share_of
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = Path(__file__).parent / "mutations"
@@ -107,17 +110,20 @@ def run(mutation: Mutation) -> str:
     return ran.stdout
 
 
-def main() -> int:
-    """Run all mutations, or those of the lessons that are named; return 0 when every one was killed."""
-    chosen = [mutation for mutation in mutations() if not sys.argv[1:] or mutation.lesson in sys.argv[1:]]
+@click.command()
+@click.option("--share", default="0/1", metavar="I/N", help="Try only one of N shares of them, the I-th, counted from 0.")
+@click.argument("lessons", nargs=-1)
+def main(share: str, lessons: tuple[str, ...]) -> None:
+    """Try all mutations, or those of some LESSONS; end with 0 when every one was killed."""
+    chosen = share_of([mutation for mutation in mutations() if not lessons or mutation.lesson in lessons], share)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         killed = []
         for mutation, found in zip(chosen, pool.map(run, chosen), strict=True):
             killed.append(bool(found))
             print(f"{'killed  ' if found else 'SURVIVED'}  {mutation}", flush=True)
     print(f"{sum(killed)} killed / {len(chosen)} total")
-    return 0 if chosen and all(killed) else 1
+    sys.exit(0 if chosen and all(killed) else 1)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
