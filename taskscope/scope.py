@@ -20,13 +20,12 @@ from taskscope.model import Task
 from taskscope.projector import Projector
 from taskscope.receiver import Receiver
 from taskscope.states import ENDS
-from taskscope.view import Plan, Recording, View
+from taskscope.view import PATIENCE, Plan, Recording, View
 from taskscope.words import sentence, was_sent
 
 QUIET = 0.15  # seconds without news, after which a picture may be taken
 LATE = 1.0  # seconds after which a worker that told of nothing is believed to be silent
 MOST = 100_000  # tasks that are remembered
-PATIENCE = 2.0  # seconds that a picture waits for the witnesses to agree
 
 
 class Scope:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     from taskscope.scope import Scope
 
+PATIENCE = 2.0  # seconds that a picture which is to be stored waits for the witnesses to agree
+BRIEFLY = 0.3  # seconds that one waits which goes on to be live
+
 
 class Picture(ABC):
     """A film in one view: a widget where somebody looks at a notebook, a still where it is stored, sentences everywhere."""
@@ -35,8 +38,8 @@ class Picture(ABC):
     def shot(self) -> Film:
         """Return all that is to be seen at this moment, as plain JSON."""
 
-    def film(self) -> Film:
-        """Return all that is to be seen, once there is nothing more to wait for."""
+    def film(self, patience: float = PATIENCE) -> Film:  # noqa: ARG002 - a recording is at rest
+        """Return all that is to be seen, once there is nothing more to wait for, or so many seconds have passed."""
         return self.shot()
 
     @abstractmethod
@@ -63,7 +66,8 @@ class Picture(ABC):
             raise NotImplementedError  # then IPython asks for the still alone
         from IPython.display import display
 
-        widget, still = self.widget(), self.still()
+        # Whoever looks is not kept waiting until all is at rest: then the still is renewed.
+        widget, still = self.widget(), Still(self.film(BRIEFLY), self.view, by=self.by)
         data, metadata = with_still(widget, still)
         handle = display(data, metadata=metadata, raw=True, display_id=True)
 
@@ -119,13 +123,15 @@ class View(Picture):
             camera.plan(self.plan.graph.to_json())
         return camera
 
-    def subjects(self) -> Sequence[str] | None:
+    def subjects(self) -> list[str] | None:
         """Return the ids of the tasks in view, with those that a planned one sent by itself; None for all."""
-        return self.scope.family(self.ids) if self.plan and self.ids is not None else self.ids
+        if self.ids is None:
+            return None
+        return self.scope.family(self.ids) if self.plan else list(self.ids)
 
-    def film(self) -> Film:
-        """Return all that was seen, once the witnesses agree."""
-        self.scope.settle(self.subjects())
+    def film(self, patience: float = PATIENCE) -> Film:
+        """Return all that was seen, once the witnesses agree, or so many seconds have passed."""
+        self.scope.settle(self.subjects(), patience)
         return self.shot()
 
     def shot(self) -> Film:

@@ -35,7 +35,7 @@ class Stage(anywidget.AnyWidget):
     _esm = _module()
     _css = paint.css() + "\n" + (_HERE / "stage.css").read_text(encoding="utf-8")
 
-    film = traitlets.Dict().tag(sync=True)
+    film = traitlets.Unicode().tag(sync=True)  # as JSON: ipywidgets would look through a dict, part by part, for buffers to send apart
     view = traitlets.Unicode("stage").tag(sync=True)
     by = traitlets.Unicode("attempt").tag(sync=True)
     whole = traitlets.Bool(True).tag(sync=True)  # all tasks are in view: else nothing can be said of who was busy
@@ -44,7 +44,7 @@ class Stage(anywidget.AnyWidget):
         self._lock = threading.Lock()
         self.at_rest: Callable[[], None] | None = None  # what is to be done when there is nothing new for a while
         self._seq = 0
-        super().__init__(film={**(film or {}), "seq": 0}, view=view, by=by, whole=whole)
+        super().__init__(film=json.dumps({**(film or {}), "seq": 0}), view=view, by=by, whole=whole)
 
     def push(self, changes: Mapping[str, Any]) -> None:
         """Send what `Camera.take` returned."""
@@ -55,4 +55,4 @@ class Stage(anywidget.AnyWidget):
     def keyframe(self, film: Film) -> None:
         """Send the whole film, for those who missed a batch; at most once a second, and at the end."""
         with self._lock:
-            self.film = {**film, "seq": self._seq}
+            self.film = json.dumps({**film, "seq": self._seq})

@@ -225,6 +225,7 @@ export class Clock {
     this.live = true;
     this.playing = true;
     this.speed = 1;
+    this.ticked = null; // our time when it was last asked: several pictures may share it
     this.last = 0; // the latest time that the kernel told
     this.ahead = -Infinity; // its clock less ours; the quickest message tells it best
   }
@@ -238,8 +239,10 @@ export class Clock {
     return goesOn ? Math.max(this.last, wall + this.ahead) : this.last;
   }
 
-  tick(wall, elapsed, goesOn) {
+  tick(wall, goesOn) {
     const now = this.now(wall, goesOn);
+    const elapsed = Math.min(0.5, wall - (this.ticked ?? wall)); // where nobody looks it stands still
+    this.ticked = wall;
     if (this.live) this.t = now;
     else if (this.playing) this.t += elapsed * this.speed;
     if (!this.live && this.t >= now) {

@@ -92,20 +92,18 @@ class Cells {
   }
 }
 
-function stage(board, film, tasks, t) {
-  if (film.crowd) {
-    crowdStage(board, film, t);
-    return;
-  }
+/** Where everything of the stage stands, which time does not change. */
+function setOfStage(film, tasks, width) {
   const gap = 22;
-  const widths = [0.21, 0.21, 0.32, 0.26].map((share) => floor((board.width - 2 - 3 * gap) * share));
+  const widths = [0.21, 0.21, 0.32, 0.26].map((share) => floor((width - 2 - 3 * gap) * share));
   const lefts = widths.map((_, place) => 1 + widths.slice(0, place).reduce((sum, w) => sum + w, 0) + gap * place);
   const planned = new Set(film.graphs.flatMap((graph) => graph.nodes.filter((node) => node.kind !== "unplanned").map((node) => node.id)));
   const ghosts = new Map();
   for (const task of tasks) if (planned.has(task.id)) ghosts.set(task.id, ghosts.size);
   const lanes = tasks.flatMap((task) => task.lanes);
   const orNone = (names) => (names.length ? names : [""]);
-  const queues = orNone(unique(tasks.filter(waits).map((task) => task.queue)));
+  const waiting = tasks.filter(waits);
+  const queues = orNone(unique(waiting.map((task) => task.queue)));
   const busy = lanes.filter((lane) => lane.cells[1] >= 0 || lane.slot).map((lane) => lane.host);
   const hosts = orNone(unique([...film.workers.map((worker) => worker.host), ...busy]));
   const cells = (place, top, needed) => new Cells(lefts[place] + 10, top, widths[place] - 20, needed, tasks.length);
@@ -134,7 +132,19 @@ function stage(board, film, tasks, t) {
     y += 6;
   }
   const ends = [areas.get("notebook "), areas.get("end ")].map((area) => area.y + area.height + 16);
-  const height = max(150, bottom, y + 14, ...ends);
+  return { width, gap, widths, lefts, ghosts, hosts, areas, slots, waiting: waiting.length > 0, height: max(150, bottom, y + 14, ...ends), ...stepsInOrder(tasks) };
+}
+
+function stage(board, film, tasks, t) {
+  if (film.crowd) {
+    crowdStage(board, film, t);
+    return;
+  }
+  // A view keeps it in the film's `memo` as long as the film is the same.
+  const set = film.memo?.stage?.width === board.width ? film.memo.stage : setOfStage(film, tasks, board.width);
+  if (film.memo) film.memo.stage = set;
+  const { gap, widths, lefts, ghosts, areas, slots, height } = set;
+  for (const area of areas.values()) [area.more, area.here] = [0, 0];
   const narrow = board.width < 640;
   const store = narrow ? "results" : film.keeps ? "result backend" : "no result backend";
   [narrow ? "notebook" : "your notebook", "broker", "", store].forEach((title, place) => {
@@ -146,7 +156,7 @@ function stage(board, film, tasks, t) {
   });
   board.height = height + 2;
 
-  const counts = sections(board, film, tasks, areas, slots, hosts, lefts, widths, height, t);
+  const counts = sections(board, film, set, t);
   const running = tokens(board, film, tasks, areas, slots, ghosts, widths[2], t);
   const words = { queue: "waiting", bag: "reserved", end: "ended", notebook: "not sent yet" };
   for (const [key, area] of areas) {
@@ -158,8 +168,7 @@ function stage(board, film, tasks, t) {
       board.text(`count ${key}`, "faint", area.x, top, count, area.width);
     }
   }
-  const sent = tasks.filter((task) => wasSent(task, t)).length;
-  board.text("sent", "faint", lefts[0] + 10, 38, `${sent} sent`, widths[0] - 20);
+  board.text("sent", "faint", lefts[0] + 10, 38, `${until(set.sent, t)} sent`, widths[0] - 20);
   // How many of those that run the broker still has is known of the moment of the look, and not before.
   const kept = running && t >= film.now ? Object.values(film.queues).flatMap((told) => told.kept ?? []) : [];
   if (kept.length) {
@@ -168,15 +177,15 @@ function stage(board, film, tasks, t) {
     board.text("kept", "faint", lefts[2] + 10, height - 6, text, widths[2] - 20);
   }
   board.height += 22;
-  board.text("step", "code", 2, board.height - 8, lastStep(film, tasks, t), board.width - 4);
+  board.text("step", "code", 2, board.height - 8, lastStep(film, set, t), board.width - 4);
 }
 
-function sections(board, film, tasks, areas, slots, hosts, lefts, widths, height, t) {
+function sections(board, film, { areas, slots, hosts, lefts, widths, height, waiting }, t) {
   const counts = new Map();
   for (const [key, area] of areas) {
     const { place, name } = area;
     if (place === "queue") {
-      const title = name ? `queue "${name}"` : tasks.some(waits) ? "queue not known" : "queue";
+      const title = name ? `queue "${name}"` : waiting ? "queue not known" : "queue";
       board.text(`queue ${name}`, "text", area.x, area.y - 20, title, area.width);
       const told = film.queues[name];
       if (told?.unacked && t >= film.now) board.text(`unacked ${name}`, "faint", area.x, height - 6, `${told.unacked} unacked`, area.width);
@@ -239,14 +248,41 @@ function waits(task) {
   return task.lanes.some((lane) => lane.marks.some((mark, number) => mark[0] === "PENDING" && (task.queue || !isPassedBy(lane, number))));
 }
 
-function lastStep(film, tasks, t) {
+/** Every step of all tasks in the order of time, the first of those at once first; and when each task was sent. */
+function stepsInOrder(tasks) {
+  const [steps, sent] = [[], []];
+  for (const task of tasks) {
+    let first = Infinity;
+    for (const lane of task.lanes)
+      for (const mark of lane.marks) {
+        steps.push([mark[1], task, mark[0]]);
+        if (mark[0] === "PENDING") first = min(first, mark[1]);
+      }
+    if (first < Infinity) sent.push([first]);
+  }
+  const byTime = (one, two) => one[0] - two[0];
+  return { steps: steps.sort(byTime), sent: sent.sort(byTime) };
+}
+
+/** How many of a list that is sorted by time, its first column, were by t. */
+function until(sorted, t) {
+  let [low, high] = [0, sorted.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (sorted[middle][0] <= t) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+function lastStep(film, { steps }, t) {
   const command = film.commands.findLast((one) => one[0] <= t);
   if (command) return command[1];
-  let [text, latest] = ["", -1];
-  for (const task of tasks)
-    for (const lane of task.lanes)
-      for (const mark of lane.marks) if (latest < mark[1] && mark[1] <= t) [text, latest] = [`${task.label}: ${mark[0]}`, mark[1]];
-  return text ? `last step: ${text}` : "nothing has happened yet";
+  let number = until(steps, t) - 1;
+  if (number < 0) return "nothing has happened yet";
+  while (number && steps[number - 1][0] === steps[number][0]) number -= 1;
+  const [, task, state] = steps[number];
+  return `last step: ${task.label}: ${state}`;
 }
 
 // ------------------------------------------------------------------------------------------------------------- lanes

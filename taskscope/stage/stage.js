@@ -8,8 +8,12 @@ const SPEEDS = [0.01, 0.03, 0.1, 0.3, 1, 2, 4];
 const TABS = [...VIEWS.slice(0, 2).map((view) => [view, view, "attempt"]), ["slots", "lanes", "slot"], ...VIEWS.slice(2).map((view) => [view, view, "attempt"])];
 const ICONS = { play: "M4 2 13 8 4 14Z", pause: "M4 2H7V14H4Z M9 2H12V14H9Z", rewind: "M3 2H5V14H3Z M14 2 6 8 14 14Z" };
 const RECT = { cls: "class", x: "x", y: "y", w: "width", h: "height", r: "rx" };
-const ATTRIBUTES = { rect: RECT, path: { cls: "class", d: "d" }, text: { cls: "class", x: "x", y: "y", anchor: "text-anchor" } };
+const ATTRIBUTES = {
+  rect: Object.entries(RECT), path: Object.entries({ cls: "class", d: "d" }), text: Object.entries({ cls: "class", x: "x", y: "y", anchor: "text-anchor" }),
+};
 const MOVEMENT = 200; // milliseconds
+const FRESH = 2000; // milliseconds for which a token that does not move is outlined after a change
+const NAMED = 2000; // milliseconds for which a running token keeps its name: a screen reader says each change of it
 const seconds = () => performance.now() / 1000;
 
 function make(tag, attributes = {}, ...children) {
@@ -36,12 +40,16 @@ class Canvas {
     this.moving = new Map();
     this.still = true; // nothing moves
     this.marks = false; // and what would have moved gets an outline for a while
+    this.runs = false; // time goes on, so a name may wait
+    this.size = [];
+    this.stop = null; // the one token that the Tab key comes to
   }
 
   draw({ items, height, width }) {
     this.round += 1;
-    this.svg.setAttribute("height", height);
-    this.svg.setAttribute("width", width);
+    if (this.size[0] !== width) this.svg.setAttribute("width", width);
+    if (this.size[1] !== height) this.svg.setAttribute("height", height);
+    this.size = [width, height];
     for (const item of items) {
       let one = this.drawn.get(item.key);
       if (!one || one.item.tag !== item.tag) {
@@ -52,20 +60,40 @@ class Canvas {
       }
       if (item.tag === "disc") this.disc(one, item);
       else {
-        for (const [name, attribute] of Object.entries(ATTRIBUTES[item.tag])) if (one.item[name] !== item[name]) one.el.setAttribute(attribute, item[name]);
+        for (const [name, attribute] of ATTRIBUTES[item.tag]) if (one.item[name] !== item[name]) one.el.setAttribute(attribute, item[name]);
         if (one.item.text !== item.text) one.el.textContent = item.text;
       }
       one.item = item;
       one.round = this.round;
     }
+    let orphan = null;
     for (const [key, one] of this.drawn)
       if (one.round !== this.round) {
+        if (one.el === document.activeElement) orphan = one.item;
         one.el.remove();
         this.drawn.delete(key);
       }
+    if (orphan) this.nearest((x, y) => Math.hypot(x - orphan.x, y - orphan.y))?.focus({ preventScroll: true });
+    if (!this.stop?.isConnected) this.stopAt(this.tokens()[0]?.el);
   }
 
-  disc({ el, item: before }, item) {
+  tokens() {
+    return [...this.drawn.values()].filter((one) => one.item.tag === "disc");
+  }
+
+  /** Make a token the one that the Tab key comes to; from there the arrows go on. */
+  stopAt(el) {
+    this.stop?.setAttribute("tabindex", -1);
+    el?.setAttribute("tabindex", 0);
+    this.stop = el ?? null;
+  }
+
+  keyOf(el) {
+    return [...this.drawn].find(([, one]) => one.el === el)?.[0];
+  }
+
+  disc(one, item) {
+    const { el, item: before } = one;
     if (before.x !== item.x || before.y !== item.y) {
       const from = this.moving.get(el)?.at ?? [before.x, before.y];
       if (this.still || before.x === undefined) this.place(el, [item.x, item.y]);
@@ -85,13 +113,15 @@ class Canvas {
       for (const name of ["uuid", "state", "attempt", "mark"]) if (name in item) el.setAttribute(`data-${name}`, item[name]);
       if (!("tabindex" in el.attributes)) for (const [name, value] of [["tabindex", -1], ["role", "img"]]) el.setAttribute(name, value);
       if (this.marks && before.state && before.state !== item.state) {
-        el.classList.add("fresh"); // in place of the movement
-        setTimeout(() => el.classList.remove("fresh"), 2000);
+        el.setAttribute("data-fresh", ""); // in place of the movement
+        clearTimeout(one.fresh);
+        one.fresh = setTimeout(() => el.removeAttribute("data-fresh"), FRESH);
       }
     }
-    if (looks || before.name !== item.name) {
+    if (looks || (one.name !== item.name && !(this.runs && performance.now() < one.named + NAMED))) {
       el.setAttribute("aria-label", item.name);
       el.firstChild.textContent = item.name;
+      [one.name, one.named] = [item.name, performance.now()];
     }
   }
 
@@ -113,16 +143,20 @@ class Canvas {
 
   /** Move the focus to the nearest token in a direction. */
   step(from, dx, dy) {
-    const here = [...this.drawn.values()].find((one) => one.el === from)?.item;
-    const tokens = [...this.drawn.values()].filter((one) => one.item.tag === "disc" && one.el !== from);
+    const here = this.drawn.get(this.keyOf(from))?.item;
+    this.nearest((x, y) => {
+      const along = (x - here.x) * dx + (y - here.y) * dy;
+      return along > 0.5 ? along + 3 * Math.abs((x - here.x) * dy + (y - here.y) * dx) : Infinity;
+    })?.focus();
+  }
+
+  nearest(away) {
     let [best, least] = [null, Infinity];
-    for (const one of tokens) {
-      const [x, y] = here ? [one.item.x - here.x, one.item.y - here.y] : [one.item.x, one.item.y];
-      const along = here ? x * dx + y * dy : x + y;
-      const away = along + 3 * Math.abs(x * dy + y * dx);
-      if (along > 0.5 && away < least) [best, least] = [one.el, away];
+    for (const { el, item } of this.tokens()) {
+      const far = away(item.x, item.y);
+      if (far < least) [best, least] = [el, far];
     }
-    best?.focus();
+    return best;
   }
 }
 
@@ -159,6 +193,7 @@ function show({ model, el, reel, clock }) {
   // A notebook may draw the same output anew: the reader's choice stays.
   let [view, by] = reel.choice ?? [model.get("view"), model.get("by")];
   let [isTable, isStillWanted] = [reel.isTable ?? false, false];
+  let [scrolled, focused] = [reel.scrolled ?? 0, reel.focused ?? null]; // to be there again once there is something
   const reduced = matchMedia("(prefers-reduced-motion: reduce)");
   const svg = shape("svg", { role: "group", "aria-label": "tasks" });
   const canvas = new Canvas(svg);
@@ -183,7 +218,7 @@ function show({ model, el, reel, clock }) {
     make("div", { class: "ts-bar", role: "toolbar", "aria-label": "time" }, rewind, play, range, time, speed, live), log,
   );
   el.append(root);
-  speed.value = "1";
+  speed.value = clock.speed;
 
   const choose = (name) => {
     [, view, by] = TABS.find(([tab]) => tab === name) ?? TABS[0];
@@ -213,16 +248,16 @@ function show({ model, el, reel, clock }) {
   };
 
   // What the loop remembers of its last round: it draws only what can have changed.
-  const last = { version: -1, t: -1, width: 0, stamp: 0, now: 0, settled: Infinity, spoken: 0, listed: 0, states: new Map() };
+  const last = { version: -1, t: -1, width: 0, now: 0, settled: Infinity, spoken: 0, listed: 0, memo: null };
   const pace = new Pace();
   const rendered = new MessageChannel();
   rendered.port1.onmessage = ({ data }) => pace.painted(data, performance.now() - data, clock.live);
   const draw = (stamp) => {
     const { film, version } = reel;
     const { width } = last;
-    const t = clock.tick(seconds(), Math.min(0.5, (stamp - last.stamp) / 1000), film.live);
-    last.stamp = stamp;
+    const t = clock.tick(seconds(), film.live);
     if (version !== last.version) {
+      last.memo = {};
       const open = film.tasks.some((task) => task.lanes.some((lane) => lane.spans.some((span) => span[2] === null)));
       last.settled = open ? Infinity : film.tasks.reduce((end, task) => task.lanes.reduce((late, lane) => Math.max(late, lane.marks.at(-1)?.[1] ?? 0), end), 0);
     }
@@ -231,15 +266,22 @@ function show({ model, el, reel, clock }) {
     if (!isNew || !pace.isDue(stamp, version !== last.version)) return;
     const now = clock.now(seconds(), film.live);
     last.now = now;
-    if (isTable) list(stamp, t);
-    else canvas.draw(scene({ ...film, now }, view, t, width, by));
+    canvas.runs = clock.runs(seconds(), film.live);
+    const isDrawn = isTable ? list(stamp, t) : drawScene(scene({ ...film, now, memo: last.memo }, view, t, width, by));
     tell();
     Object.assign(root.dataset, { transitions: reel.received, seq: reel.seq, t: t.toFixed(3) });
     controls(t);
     speak(stamp, t);
-    Object.assign(last, { version, t });
+    if (isDrawn) Object.assign(last, { version, t });
     pace.drawn(stamp, canvas.drawn.size);
     rendered.port2.postMessage(stamp); // heard when the browser has painted, too
+  };
+  const drawScene = (shapes) => {
+    canvas.draw(shapes);
+    if (scrolled && svg.clientHeight > scrolled) [scroller.scrollTop, scrolled] = [scrolled, 0];
+    if (focused && document.activeElement === document.body) canvas.drawn.get(focused)?.el.focus({ preventScroll: true });
+    if (canvas.drawn.has(focused)) focused = null;
+    return true;
   };
   const controls = (t) => {
     const runs = clock.runs(seconds(), reel.film.live);
@@ -255,7 +297,6 @@ function show({ model, el, reel, clock }) {
     range.max = Math.max(last.now, 0.001);
     range.value = t;
     time.value = `${t.toFixed(2)} s of ${last.now.toFixed(2)} s`;
-    if (!svg.querySelector(".token[tabindex='0']")) svg.querySelector(".token")?.setAttribute("tabindex", 0);
   };
   let asked = null; // the token whose name is told
   const tell = () => {
@@ -268,18 +309,27 @@ function show({ model, el, reel, clock }) {
   };
   const speak = (stamp, t) => {
     if (stamp < last.spoken + 2000) return;
-    const said = summary(last.states, reel.film.tasks, t);
-    if (!said) return;
     last.spoken = stamp;
+    const said = summary(reel.told, reel.film.tasks, t);
+    if (!said) return;
     log.replaceChildren(make("p", {}, said));
   };
   const list = (stamp, t) => {
     const selection = getSelection();
-    if (stamp < last.listed + 500 || (selection && !selection.isCollapsed && table.contains(selection.anchorNode))) return; // somebody copies
+    if (stamp < last.listed + 500 || (selection && !selection.isCollapsed && table.contains(selection.anchorNode))) return false; // somebody copies
     last.listed = stamp;
     const { shown, of, notes } = reel.film;
     caption.replaceChildren(...[shown < of ? `showing ${shown} of ${of} tasks` : "", ...notes].filter(Boolean).map((note) => make("div", {}, note)));
-    body.replaceChildren(...rowsOf(reel.film.tasks, t).map((cells) => make("tr", {}, ...cells.map((cell) => make("td", {}, cell)))));
+    const rows = rowsOf(reel.film.tasks, t);
+    while (body.rows.length > rows.length) body.deleteRow(-1);
+    // Only what is new is written: a screen reader stays where it reads.
+    rows.forEach((cells, number) => {
+      const row = body.rows[number] ?? body.appendChild(make("tr", {}, ...cells.map(() => make("td"))));
+      cells.forEach((cell, column) => {
+        if (row.cells[column].textContent !== cell) row.cells[column].textContent = cell;
+      });
+    });
+    return true;
   };
   let frame = 0;
   const loop = (stamp) => {
@@ -296,10 +346,10 @@ function show({ model, el, reel, clock }) {
   const act = (element, what, type = "click") => element.addEventListener(type, () => (what(), redraw()));
   for (const tab of tabs) act(tab, () => choose(tab.dataset.tab));
   act(tableSwitch, () => ((isTable = !isTable), (last.listed = 0), changed()));
-  act(motionSwitch, () => setStill(!isStillWanted));
+  act(motionSwitch, () => setStill((reel.isStill = !isStillWanted)));
   act(rewind, () => clock.rewind());
   act(play, () => toggle());
-  act(live, () => ((clock.speed = 1), (speed.value = "1"), clock.jump()));
+  act(live, () => ((clock.speed = speed.value = 1), clock.jump()));
   act(range, () => clock.seek(Number(range.value)), "input");
   act(speed, () => {
     clock.speed = Number(speed.value);
@@ -309,10 +359,15 @@ function show({ model, el, reel, clock }) {
   svg.addEventListener("pointerleave", () => ask(document.activeElement));
   root.addEventListener("focusin", ({ target }) => {
     ask(target);
+    reel.focused = null;
     if (!target.classList.contains("token")) return;
-    for (const other of svg.querySelectorAll(".token[tabindex='0']")) other.setAttribute("tabindex", -1);
-    target.setAttribute("tabindex", 0);
+    reel.focused = canvas.keyOf(target);
+    canvas.stopAt(target);
   });
+  root.addEventListener("focusout", ({ relatedTarget }) => {
+    if (relatedTarget) reel.focused = null; // somebody went elsewhere: it was not the picture that went
+  });
+  scroller.addEventListener("scroll", () => (reel.scrolled = scroller.scrollTop), { passive: true });
   const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
   root.addEventListener("keydown", (event) => {
     const isToken = event.target.classList.contains("token");
@@ -330,15 +385,16 @@ function show({ model, el, reel, clock }) {
   let isSeen = true;
   const visible = new IntersectionObserver((entries) => (isSeen = entries.at(-1).isIntersecting));
   visible.observe(root);
-  model.on("change:view", () => ((view = model.get("view")), changed()));
-  model.on("change:by", () => ((by = model.get("by")), changed()));
+  const onView = () => (([view, by] = [model.get("view"), model.get("by")]), changed());
+  for (const name of ["change:view", "change:by"]) model.on(name, onView);
   reel.listeners.add(changed);
-  setStill(reduced.matches);
+  setStill(reel.isStill ?? reduced.matches);
   frame = requestAnimationFrame(loop);
   const end = () => {
     reel.shown.delete(mine);
     cancelAnimationFrame(frame);
     reduced.removeEventListener("change", onReduced);
+    for (const name of ["change:view", "change:by"]) model.off(name, onView);
     resized.disconnect();
     visible.disconnect();
     reel.listeners.delete(changed);
@@ -352,14 +408,14 @@ function show({ model, el, reel, clock }) {
 
 // A function, so that each model has a reel of its own, which its views share.
 export default () => {
-  const reel = Object.assign(new Reel(), { listeners: new Set(), shown: new Set() });
+  const reel = Object.assign(new Reel(), { listeners: new Set(), shown: new Set(), told: new Map() });
   const clock = new Clock();
   // Before anything has happened there is no time that would pass.
   const hear = (now) => reel.film.origin !== null && clock.hear(now, seconds());
   return {
     initialize({ model }) {
       const keyframe = () => {
-        if (!reel.keyframe(model.get("film"))) return;
+        if (!reel.keyframe(JSON.parse(model.get("film")))) return;
         hear(reel.film.now);
         for (const listener of reel.listeners) listener();
       };

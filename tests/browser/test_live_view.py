@@ -202,10 +202,7 @@ def test_the_reader_works_with_the_picture_while_the_cell_blocks(notebook: Noteb
     notebook.wait_for(picture, f"{MARKS} >= arg", 3 * 4 + 4 + 3)  # the last task waits at its gate
 
     play = picture.get_by_role("button", name="pause or play")
-    page.evaluate(FRAMES, 2)
-    before = picture.get_attribute("data-t")
-    page.evaluate(FRAMES, 5)
-    assert picture.get_attribute("data-t") != before, "time goes on"
+    notebook.wait_for(picture, "root.dataset.t !== arg", picture.get_attribute("data-t"))  # time goes on
     play.click()
     notebook.wait_for(picture, "root.classList.contains('ts-paused')")
     before = picture.get_attribute("data-t")

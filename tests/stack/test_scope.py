@@ -1,5 +1,6 @@
 """The front door: what a scope tells of real tasks, as sentences, stills and live views."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -204,12 +205,12 @@ def test_a_live_view_is_sent_every_transition_and_then_the_whole_picture(scope: 
     evidence.wait_until(lambda: browser.marks() == scope.transitions, 5, "every transition was sent")
     assert scope.transitions == 10 * 8 + 5 * 7
     assert [batch["seq"] for batch in browser.batches] == list(range(1, len(browser.batches) + 1))
-    evidence.wait_until(lambda: stage.film.get("live") is False, 10, "the clock stands still")
-    assert sum(len(lane["marks"]) for lane in stage.film["lanes"]) == scope.transitions
-    assert stage.film["seq"] == len(browser.batches)
+    evidence.wait_until(lambda: json.loads(stage.film)["live"] is False, 10, "the clock stands still")
+    assert sum(len(lane["marks"]) for lane in json.loads(stage.film)["lanes"]) == scope.transitions
+    assert json.loads(stage.film)["seq"] == len(browser.batches)
     more = add.delay(1, 1)
     more.get(timeout=10)
-    evidence.wait_until(lambda: stage.film.get("live") is True, 10, "it goes on")
+    evidence.wait_until(lambda: json.loads(stage.film)["live"] is True, 10, "it goes on")
     stage.close()
 
 
@@ -223,7 +224,7 @@ def test_a_recording_plays_without_a_broker(scope: Scope, tmp_path: Path) -> Non
     data, _ = recording._repr_mimebundle_()
     assert set(data) == {"image/png", "image/svg+xml", "text/plain"}
     assert data["text/plain"] == repr(recording)
-    assert recording.widget().film["replay"]
+    assert json.loads(recording.widget().film)["replay"]
     lines = file.read_text().splitlines(keepends=True)
     file.write_text("".join(lines[:-2]) + lines[-2][:20])
     assert any("damaged" in note for note in Scope.replay(file).film()["notes"])

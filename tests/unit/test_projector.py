@@ -1,16 +1,22 @@
 """The thread that feeds the live views: what comes after a pause goes out at once, what comes right after that waits."""
 
+import json
 import queue
 import threading
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from celery import Celery
 
-from taskscope import projector
+from taskscope import Scope, projector, scope
 from taskscope.ledger import Ledger
 from taskscope.observation import Observation
 from taskscope.projector import Projector
+from taskscope.stage import Stage
+from taskscope.view import View
+from tests.stack.processes import eventually
 
 SOON = 5.0  # seconds, on a busy machine
 
@@ -19,11 +25,12 @@ class _Screen:
     """Notes what it is fed."""
 
     def __init__(self) -> None:
-        self.fed: queue.Queue[set[str]] = queue.Queue()
+        self.fed: queue.Queue[list[str]] = queue.Queue()
         self.stopped = threading.Event()
         self.stage = SimpleNamespace(comm="open")
+        self.is_failing = False
 
-    def feed(self, changed: set[str]) -> None:
+    def feed(self, changed: list[str]) -> None:
         self.fed.put(changed)
 
     def stop(self) -> None:
@@ -51,7 +58,7 @@ def test_the_first_news_waits_for_nobody_and_the_next_for_the_rest_after_it(monk
     thread = threading.Thread(target=feeding._run, daemon=True)
     thread.start()
     scope.ledger.append(Observation("event", "received", 1.0, 1.0, task="a"))
-    assert screen.fed.get(timeout=SOON) == {"a"}
+    assert screen.fed.get(timeout=SOON) == ["a"]
     scope.ledger.append(Observation("event", "received", 2.0, 2.0, task="b"))
     with pytest.raises(queue.Empty):
         screen.fed.get(timeout=0.1)
@@ -59,3 +66,96 @@ def test_the_first_news_waits_for_nobody_and_the_next_for_the_rest_after_it(monk
     thread.join(SOON)
     assert not thread.is_alive(), "it ended in the midst of its rest"
     assert screen.stopped.is_set()
+
+
+def said(task: str, kind: str, at: float) -> Observation:
+    return Observation("event", kind, at, at, task=task, data={"hostname": "w@here", "name": "add", "args": "(1, 1)"})
+
+
+def test_a_view_that_is_shown_while_a_task_runs_misses_nothing(monkeypatch: pytest.MonkeyPatch, own_scope: Scope) -> None:
+    """What comes between its first picture and its place in the list is told to the others only; it is due here all the same."""
+    own_scope.ledger.append(said("a", "sent", 1.0))
+    first = own_scope.projector.show(own_scope.lanes())
+    made = threading.Event()
+
+    class Slow(Stage):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            if not made.is_set():
+                made.set()
+                own_scope.ledger.append(said("a", "received", 2.0))
+                eventually(lambda: marks(first, batches) == 2, "the first view has heard of it")
+
+    batches = record(monkeypatch)
+    monkeypatch.setattr(projector, "Stage", Slow)
+    second = own_scope.projector.show(own_scope.lanes())
+    eventually(lambda: marks(second, batches) == 2, "the second view has heard of it, too")
+
+
+def test_tasks_come_in_the_order_in_which_they_were_heard(monkeypatch: pytest.MonkeyPatch, own_scope: Scope) -> None:
+    batches = record(monkeypatch)
+    monkeypatch.setattr(projector, "BATCH", 0.3)
+    stage = own_scope.projector.show(own_scope.lanes())
+    names = [f"{number:02x}" for number in (9, 3, 7, 1, 5, 0, 8)]
+    for number, name in enumerate(names):
+        own_scope.ledger.append(said(name, "sent", float(number)))
+    eventually(lambda: marks(stage, batches) == len(names), "all were sent")
+    rows = {change["id"]: lane["row"] for _, batch in batches for change in batch["upserts"] for lane in change["lanes"]}
+    assert sorted(names, key=rows.__getitem__) == names
+
+
+def test_what_could_not_be_sent_comes_with_the_next(monkeypatch: pytest.MonkeyPatch, own_scope: Scope) -> None:
+    batches = record(monkeypatch)
+    stage = own_scope.projector.show(own_scope.lanes())
+    broken = iter([True])
+    take = View.take
+
+    def take_or_fail(*args: Any, **kwargs: Any) -> Any:
+        if kwargs.get("look") is False and next(broken, False):
+            raise RuntimeError("on purpose")
+        return take(*args, **kwargs)
+
+    monkeypatch.setattr(View, "take", take_or_fail)
+    own_scope.ledger.append(said("a", "sent", 1.0))
+    eventually(lambda: marks(stage, batches) == 1, "it was tried again")
+
+
+def test_a_view_of_a_closed_scope_stands_still(own_scope: Scope) -> None:
+    own_scope.ledger.append(said("a", "sent", 1.0))
+    own_scope.projector.close()
+    assert json.loads(own_scope.projector.show(own_scope.lanes()).film)["live"] is False
+
+
+def test_many_tasks_are_no_dict_that_somebody_has_to_search(own_scope: Scope) -> None:
+    """ipywidgets looks through every part of a dict for bytes; a keyframe is a text for it."""
+    assert isinstance(own_scope.projector.show(own_scope.lanes()).get_state()["film"], str)
+
+
+@pytest.fixture
+def own_scope(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scope]:
+    """A scope that hears nobody but the test."""
+    deaf = SimpleNamespace(status=[], workers={}, close=lambda: None)
+    monkeypatch.setattr(scope, "Receiver", lambda *_: SimpleNamespace(start=lambda: deaf))
+    own = Scope(Celery("quiet", set_as_current=False))
+    yield own
+    own.projector.close()
+
+
+def record(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Stage, dict[str, Any]]]:
+    """Note what is sent to the browser, in place of sending it."""
+    batches: list[tuple[Stage, dict[str, Any]]] = []
+    monkeypatch.setattr(Stage, "send", lambda stage, content: batches.append((stage, content)))
+    return batches
+
+
+def marks(stage: Stage, batches: list[tuple[Stage, dict[str, Any]]]) -> int:
+    """Count the marks that a browser knows: those of the keyframe and of the batches."""
+    film = json.loads(stage.film)
+    ids = [task["id"] for task in film["tasks"]]
+    lanes = {(ids[lane["task"]], lane["attempt"]): len(lane["marks"]) for lane in film["lanes"]}
+    for whose, batch in batches:
+        if whose is stage:
+            lanes |= {
+                (change["id"], lane["attempt"]): len(lane["marks"]) for change in batch["upserts"] for lane in change.get("lanes", ())
+            }
+    return sum(lanes.values())
