@@ -90,7 +90,7 @@ def lab(flower: bool, args: tuple[str, ...]) -> None:
     if os.geteuid() == 0:
         own.append("--ServerApp.allow_root=True")  # in a container we are root, and it listens on loopback only
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", *own, *args])
+    os.execv(sys.executable, [sys.executable, "-m", "classroom.quick_start", *own, *args])
 
 
 @main.command()

@@ -16,6 +16,8 @@ export function emptyFilm() {
 const laneKey = (lane) => `${lane.attempt} ${lane.delivery}`;
 const inOrder = (one, two) => one.attempt - two.attempt || one.delivery - two.delivery;
 
+const COMMANDS = 500; // of the broker that are remembered, as many as the kernel does
+
 /** The whole film, kept up to date by keyframes and batches. A batch is idempotent; after a gap only a keyframe helps. */
 export class Reel {
   constructor() {
@@ -55,7 +57,7 @@ export class Reel {
     film.now = Math.max(film.now, batch.now ?? 0);
     film.origin ??= batch.origin;
     for (const part of ["workers", "queues", "notes", "xray", "keeps", "graphs", "crowd", "of"]) if (part in batch) film[part] = batch[part];
-    if (batch.commands) film.commands.push(...batch.commands);
+    if (batch.commands) film.commands = [...film.commands, ...batch.commands].slice(-COMMANDS);
     for (const change of batch.upserts ?? []) this.upsert(change);
     for (const id of batch.drops ?? []) this.byId.delete(id);
     if (batch.drops) film.tasks = film.tasks.filter((task) => this.byId.has(task.id));

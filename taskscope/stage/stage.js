@@ -197,7 +197,7 @@ function show({ model, el, reel, clock }) {
   const reduced = matchMedia("(prefers-reduced-motion: reduce)");
   const svg = shape("svg", { role: "group", "aria-label": "tasks" });
   const canvas = new Canvas(svg);
-  const scroller = make("div", { class: "ts-scroll" }, svg);
+  const scroller = make("div", { class: "ts-scroll", role: "tabpanel" }, svg);
   const body = make("tbody");
   const caption = make("caption"); // what is said below the pictures: that not all is shown, that something may have been missed
   const told = make("div", { class: "ts-told", "aria-hidden": "true" }); // the name of the token under the pointer, or in focus
@@ -227,9 +227,11 @@ function show({ model, el, reel, clock }) {
   };
   const changed = () => {
     root.dataset.view = view;
+    scroller.setAttribute("aria-label", view);
     for (const tab of tabs) {
       const isMine = tab.dataset.tab === (view === "lanes" && by === "slot" ? "slots" : view);
       tab.setAttribute("aria-selected", String(isMine));
+      tab.setAttribute("tabindex", isMine ? 0 : -1);
       const asksForAll = ["stage", "slots"].includes(tab.dataset.tab) && !model.get("whole");
       tab.hidden = !isMine && (asksForAll || (tab.dataset.tab === "graph" && !reel.film.graphs.length) || (tab.dataset.tab === "xray" && !reel.film.xray));
     }
@@ -372,11 +374,19 @@ function show({ model, el, reel, clock }) {
   root.addEventListener("keydown", (event) => {
     const isToken = event.target.classList.contains("token");
     if (isToken && event.key in ARROWS) canvas.step(event.target, ...ARROWS[event.key]);
+    else if (event.target.role === "tab" && ["ArrowLeft", "ArrowRight"].includes(event.key)) turn(event.target, ARROWS[event.key][0]);
     else if (event.key === " " && !["BUTTON", "SELECT"].includes(event.target.tagName)) toggle(), redraw();
     else return;
     event.preventDefault();
     event.stopPropagation();
   });
+  /** Go on to the next of the tabs that are there, from the last one to the first. */
+  const turn = (from, by) => {
+    const there = tabs.filter((tab) => !tab.hidden);
+    const tab = there[(there.indexOf(from) + by + there.length) % there.length];
+    choose(tab.dataset.tab);
+    tab.focus();
+  };
   const onReduced = () => setStill(reduced.matches);
   reduced.addEventListener("change", onReduced);
   // Asking for a width forces a layout, so it is told, and only when it changes.

@@ -227,6 +227,16 @@ def test_the_reader_works_with_the_picture_while_the_cell_blocks(notebook: Noteb
     picture.locator("[data-mark]").first.wait_for()
     assert notebook.runs(FEW_CELL)
 
+    # One tab is reached by the Tab key, the others by arrows, round and round.
+    assert picture.get_by_role("tab").all_inner_texts() == ["stage", "lanes", "slots", "states", "witnesses"]
+    picture.get_by_role("tab", name="lanes").focus()
+    for key, view in (("ArrowRight", "slots"), ("ArrowLeft", "lanes"), ("ArrowLeft", "stage"), ("ArrowLeft", "witnesses")):
+        page.keyboard.press(key)
+        assert page.evaluate(FOCUSED)[0] == "tab"
+        assert page.evaluate("document.activeElement.innerText") == view
+    assert picture.locator("[role=tab][tabindex='0']").count() == 1
+    picture.get_by_role("tab", name="lanes").click()
+
     # From the last button above the picture, the next stop is a token; arrows go on from there.
     picture.get_by_role("button", name="nothing moves").focus()
     page.keyboard.press("Tab")

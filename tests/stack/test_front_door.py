@@ -84,7 +84,7 @@ def test_make_lab_installs_serves_the_first_lesson_and_leaves_nothing_behind(clo
         assert fetch(f"http://127.0.0.1:{port}/api/contents/notebooks/00_start_here.ipynb?content=0") is None, "without the token"
         assert f"http://127.0.0.1:{port}/lab/tree/notebooks/00_start_here.ipynb" in log.read_text()
         processes = clone.processes()
-        server = next(p for p in psutil.Process(lab.pid).children(recursive=True) if "jupyterlab" in p.cmdline())
+        server = next(p for p in psutil.Process(lab.pid).children(recursive=True) if "classroom.quick_start" in p.cmdline())
         assert {c.laddr.ip for c in server.net_connections("tcp") if c.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
         os.kill(server.pid, signal.SIGKILL)
         lab.wait(20)
