@@ -709,7 +709,7 @@ def step_13_batch_api() -> None:
     lab.worker.start()
     show("the sum", app.AsyncResult(ids.pop()).get(timeout=10))
 
-    section("Break it: the broker is gone")
+    section("Break it: a broker that is not there")
     address = lab.api(BATCH_TASK_SECONDS="0-0", CELERY_BROKER_URL="redis://127.0.0.1:1/0")
     try:
         ask(address, "/grouptasks", seven)

@@ -24,7 +24,7 @@ from batch_api.schemas import (
 from batch_api.sending import Sender
 from batch_api.service import Service
 from batch_api.settings import Settings, lives
-from batch_api.store import Store, client
+from batch_api.store import Store, backend, client
 from tutorial_tasks.celery_app import app as celery_app
 from tutorial_tasks.settings import key_prefix
 
@@ -38,7 +38,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     settings = settings or Settings.from_environment()
     url = str(celery_app.conf.result_backend)
     connection = client(url)
-    store = Store(celery_app, connection, lives(celery_app), settings.lost_after, settings.remembered)
+    upstream = backend()
+    store = Store(celery_app, connection, lives(celery_app), settings.lost_after, settings.remembered, upstream)
     service = Service(store, Sender(settings.task_seconds))
     api = OpenAPI(
         "batch_api",
@@ -52,7 +53,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     api.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     problems.install(api)
     if settings.requests:
-        _limit(api, RateLimit(settings.requests, url, connection, key_prefix))
+        _limit(api, RateLimit(settings.requests, url, connection, key_prefix, upstream))
 
     @api.before_request
     def read_the_body() -> None:

@@ -8,19 +8,21 @@ from limits import parse
 from limits.storage import RedisStorage
 from limits.strategies import FixedWindowRateLimiter
 
-from batch_api.problems import ProblemError, UnavailableError
+from batch_api.problems import ProblemError
 from batch_api.settings import BadSettingError
+from batch_api.upstream import Upstream
 
 
 class RateLimit:
     """A limit such as "100 per second" for each client."""
 
-    def __init__(self, limit: str, url: str, connection: redis.Redis, prefix: str) -> None:
+    def __init__(self, limit: str, url: str, connection: redis.Redis, prefix: str, upstream: Upstream) -> None:
         try:
             self._limit = parse(limit)
         except ValueError:
             raise BadSettingError(f"BATCH_REQUESTS: {limit!r} is no limit; write for example '100 per second'") from None
         storage = RedisStorage(url, connection_pool=connection.connection_pool, key_prefix=f"{prefix}batch:rate")
+        self._upstream = upstream
         self._counter = FixedWindowRateLimiter(storage)
 
     def count(self, client: str) -> None:
@@ -30,11 +32,9 @@ class RateLimit:
             ProblemError: that is one too many; it says when to come back.
             UnavailableError: Redis, which counts, does not answer.
         """
-        try:
+        with self._upstream.asked():
             if self._counter.hit(self._limit, client):
                 return
             end = self._counter.get_window_stats(self._limit, client).reset_time
-        except redis.RedisError as error:
-            raise UnavailableError("result backend") from error
         seconds = max(1, math.ceil(end - time.time()))
         raise ProblemError(429, f"a client may make {self._limit} requests", {"Retry-After": str(seconds)})

@@ -3,8 +3,9 @@
 from celery import Celery
 from kombu.exceptions import LimitExceeded, OperationalError
 
+from batch_api import rabbit
 from batch_api.outcomes import Pair
-from batch_api.problems import UnavailableError
+from batch_api.upstream import Upstream
 from tutorial_tasks.batches import add_pair
 
 _WAIT = 0.6  # seconds for a broker that does not answer
@@ -33,7 +34,10 @@ class Sender:
         )
 
         broker = self._app.connection_for_write()  # not opened: it only knows what can go wrong with this kind
-        self._errors = (OperationalError, LimitExceeded, OSError, *broker.connection_errors, *broker.channel_errors)
+        if broker.transport_cls in ("amqp", "pyamqp"):  # the two timeouts above are Redis's
+            self._app.conf.broker_transport = f"{rabbit.__name__}:{rabbit.Transport.__name__}"
+        kinds = (OperationalError, LimitExceeded, OSError, rabbit.TooLongError, *broker.connection_errors, *broker.channel_errors)
+        self._broker = Upstream("broker", kinds)
 
     def send(self, tasks: dict[str, Pair]) -> None:
         """Send each of these tasks under its id.
@@ -41,27 +45,20 @@ class Sender:
         Raises:
             UnavailableError: the broker did not take them, or not all.
         """
-        try:
-            with self._app.producer_or_acquire() as producer:
-                for id_, (a, b) in tasks.items():
-                    self._app.send_task(
-                        add_pair.name,
-                        (a, b),
-                        {"seconds": self._seconds},
-                        task_id=id_,
-                        producer=producer,
-                        ignore_result=False,  # the worker would take an application without a backend at its word
-                        retry=True,
-                        retry_policy=_ONCE_MORE,
-                    )
-        except self._errors as error:
-            raise UnavailableError("broker") from error
+        with self._broker.asked(), self._app.producer_or_acquire() as producer:
+            for id_, (a, b) in tasks.items():
+                self._app.send_task(
+                    add_pair.name,
+                    (a, b),
+                    {"seconds": self._seconds},
+                    task_id=id_,
+                    producer=producer,
+                    ignore_result=False,  # the worker would take an application without a backend at its word
+                    retry=True,
+                    retry_policy=_ONCE_MORE,
+                )
 
     def ping(self) -> None:
         """Ask whether the broker answers."""
-        connection = self._app.connection_for_write()
-        try:
-            with connection:
-                connection.ensure_connection(**_ONCE_MORE)
-        except self._errors as error:
-            raise UnavailableError("broker") from error
+        with self._broker.asked(), self._app.connection_for_write() as connection:
+            connection.ensure_connection(**_ONCE_MORE)

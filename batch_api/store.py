@@ -16,8 +16,8 @@ Ids live as long as their keys have more than `remembered` seconds left: after t
 """
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -29,6 +29,7 @@ from redis.retry import Retry
 from batch_api.outcomes import Outcome, Pair, outcome
 from batch_api.problems import UnavailableError
 from batch_api.settings import BadSettingError, Lives
+from batch_api.upstream import Upstream
 
 WAIT = 1.0  # seconds for a server that does not answer
 SENDING = 5  # seconds that a lease lasts while its holder sends
@@ -88,10 +89,16 @@ def client(url: str) -> redis.Redis:
     return redis.Redis.from_url(url, socket_connect_timeout=WAIT, socket_timeout=WAIT, retry=again, decode_responses=True)
 
 
+def backend() -> Upstream:
+    """Make what is to be remembered of Redis; whoever asks it shares one of these."""
+    return Upstream("result backend", (redis.RedisError,))
+
+
 class Store:
     """Claims, records, leases and batches, and a look at Celery's results."""
 
-    def __init__(self, app: Celery, connection: redis.Redis, lives: Lives, lost_after: int, remembered: int) -> None:
+    def __init__(self, app: Celery, connection: redis.Redis, lives: Lives, lost_after: int, remembered: int, upstream: Upstream) -> None:
+        self._reached: Callable[[], AbstractContextManager[None]] = upstream.asked
         self._backend = app.backend
         self._redis = connection
         self._lives = lives
@@ -103,12 +110,12 @@ class Store:
 
     def ping(self) -> None:
         """Ask whether Redis answers."""
-        with _reached():
+        with self._reached():
             self._redis.ping()
 
     def holders(self, pairs: Sequence[Pair]) -> dict[Pair, str]:
         """Return the pairs that are claimed, each with the id of its task."""
-        with _reached():
+        with self._reached():
             found = cast(list[str | None], self._redis.mget([self._pair(pair) for pair in pairs]))
         return {pair: id_ for pair, id_ in zip(pairs, found, strict=True) if id_}
 
@@ -116,7 +123,7 @@ class Store:
         """Return what Celery has stored for these tasks."""
         if not ids:
             return {}
-        with _reached():
+        with self._reached():
             found = cast(list[str | None], self._redis.mget([self._result(id_) for id_ in ids]))
         return {id_: self._read(raw) for id_, raw in zip(ids, found, strict=True)}
 
@@ -132,7 +139,7 @@ class Store:
         for pair, id_ in mine.items():
             keys += self._pair(pair), self._record(id_)
             arguments += id_, failed.get(pair, ""), json.dumps(pair)
-        with _reached():
+        with self._reached():
             held = cast(list[str], self._claim(keys, arguments))
         return dict(zip(mine, held, strict=True))
 
@@ -140,7 +147,7 @@ class Store:
         """Take the right to send these tasks, and return those for which it was free."""
         if not ids:
             return []
-        with _reached(), self._redis.pipeline(transaction=False) as pipe:
+        with self._reached(), self._redis.pipeline(transaction=False) as pipe:
             for id_ in ids:
                 pipe.set(self._lease(id_), "sending", nx=True, ex=SENDING)
             return [id_ for id_, taken in zip(ids, pipe.execute(), strict=True) if taken]
@@ -149,20 +156,18 @@ class Store:
         """Make the leases on these tasks long: their messages are with the broker."""
         keys = [key for id_ in ids for key in (self._record(id_), self._lease(id_))]
         if keys:
-            with _reached():
+            with self._reached():
                 self._sent(keys, [self._lost_after])
 
     def give_back(self, ids: Sequence[str]) -> None:
         """Let somebody else send these tasks, if Redis is there to be told; otherwise the leases end by themselves."""
-        try:
+        with suppress(UnavailableError), self._reached():
             self._redis.delete(*map(self._lease, ids))
-        except redis.RedisError:
-            return
 
     def write_group(self, id_: str, tasks: dict[str, Pair], order: Sequence[str]) -> None:
         """Write a batch down: its tasks with their pairs, and the order in which the request had them."""
         text = json.dumps({"tasks": tasks, "order": order})
-        with _reached():
+        with self._reached():
             self._redis.set(self._group(id_), text, ex=self._lives.batch + self._remembered)
 
     def group(self, id_: str) -> list[Task]:
@@ -172,14 +177,14 @@ class Store:
             Unknown: there is no such batch.
             Expired: there was one.
         """
-        with _reached(), self._redis.pipeline(transaction=False) as pipe:
+        with self._reached(), self._redis.pipeline(transaction=False) as pipe:
             pipe.get(self._group(id_))
             pipe.pttl(self._group(id_))
             text, left = pipe.execute()
         self._check(text, left)
         kept: dict[str, Any] = json.loads(text)
         ids = list(kept["tasks"])
-        with _reached(), self._redis.pipeline(transaction=False) as pipe:
+        with self._reached(), self._redis.pipeline(transaction=False) as pipe:
             pipe.mget([self._result(task) for task in ids])
             pipe.mget([self._lease(task) for task in ids])
             results, leases = pipe.execute()
@@ -196,7 +201,7 @@ class Store:
             Unknown: there is no such task.
             Expired: there was one.
         """
-        with _reached(), self._redis.pipeline(transaction=False) as pipe:
+        with self._reached(), self._redis.pipeline(transaction=False) as pipe:
             pipe.hget(self._record(id_), "pair")
             pipe.pttl(self._record(id_))
             pipe.get(self._result(id_))
@@ -230,12 +235,3 @@ class Store:
     def _result(self, id_: str) -> str:
         key = self._backend.get_key_for_task(id_)
         return key.decode() if isinstance(key, bytes) else str(key)
-
-
-@contextmanager
-def _reached() -> Iterator[None]:
-    """Turn the errors of a Redis that is not there into ours."""
-    try:
-        yield
-    except redis.RedisError as error:
-        raise UnavailableError("result backend") from error

@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from classroom import lab
-from classroom.evidence import waiting
+from classroom.evidence import unacknowledged, wait_until, waiting
 from classroom.stack.place import ROOT
 from classroom.stack.processes import read_line_within
 
@@ -99,10 +99,14 @@ def p95(samples: list[float]) -> float:
     return sorted(samples)[math.ceil(0.95 * len(samples)) - 1]
 
 
-def stampede(app: Celery, address: str) -> tuple[int, int]:
-    """Have many clients ask for the same pairs at once, and return how many tasks were sent and how many distinct pairs there are."""
+def stampede(app: Celery, address: str) -> tuple[int, int, int]:
+    """Have many clients ask for the same pairs at once.
+
+    Returns:
+        How many messages were sent, how many tasks the worker then ran, and how many distinct pairs there are.
+    """
+    wait_until(lambda: not waiting(app) and not unacknowledged(app), PATIENCE, "the worker has done what came before")
     lab.worker.stop()
-    before = len(waiting(app))
     batch = new_batch()
     together = Barrier(CLIENTS)
 
@@ -114,16 +118,20 @@ def stampede(app: Celery, address: str) -> tuple[int, int]:
     try:
         with ThreadPoolExecutor(CLIENTS) as clients:
             locations = list(clients.map(ask, range(CLIENTS)))
-        sent = len(waiting(app)) - before
+        sent = len(waiting(app))
     finally:
         lab.worker.start()
-    Client(address).finish(locations[0])
-    return sent, SIZE
+    for location in locations:
+        Client(address).finish(location)
+    wait_until(lambda: not waiting(app) and not unacknowledged(app), PATIENCE, "the worker has run all messages")
+    # A worker counts what it runs from its start on, and this one was started for these.
+    counts = [worker["total"] for worker in (app.control.inspect(timeout=5).stats() or {}).values()]
+    return sent, sum(count.get("tutorial_tasks.batches.add_pair", 0) for count in counts), SIZE
 
 
 @click.command()
 def main() -> None:
-    """Measure, print a table, and end with 1 when the stampede ran a pair twice."""
+    """Measure, print a table, and end with 1 when the stampede had a pair sent or run twice."""
     lab.connect()
     from tutorial_tasks.batches import add_pair
     from tutorial_tasks.celery_app import app
@@ -146,9 +154,9 @@ def main() -> None:
             if turn >= 0:
                 for name, needed in once.items():
                     took[name].append(needed)
-        sent, distinct = stampede(app, address)
+        sent, run, distinct = stampede(app, address)
         memory = process.memory_full_info().pss / 2**20 if sys.platform == "linux" else process.memory_info().rss / 2**20
-    table = Table("what", "a second", "p95", "of publishing")
+    table = Table("by one client", "a second", "median", "p95", "÷ publishing")
     for name, what in {
         "script": f"a group of {SIZE} published by a script",
         "POST": f"POST of {SIZE} new pairs",
@@ -156,13 +164,15 @@ def main() -> None:
         "GET": "GET of a batch",
     }.items():
         ratio = statistics.median(one / other for one, other in zip(took[name], took["script"], strict=True))
-        table.add_row(what, f"{1 / statistics.median(took[name]):.0f}", f"{p95(took[name]) * 1000:.1f} ms", f"{ratio:.2f}")
+        middle, late = (f"{needed * 1000:.1f} ms" for needed in (statistics.median(took[name]), p95(took[name])))
+        table.add_row(what, f"{TIMES / sum(took[name]):.0f}", middle, late, f"{ratio:.2f}")
     Console().print(table)
     cheaper = statistics.median(one / other for one, other in zip(took["cached"], took["computed"], strict=True))
     click.echo(f"a cached batch ÷ a computed one, from the request to the results: {cheaper:.2f}")
-    click.echo(f"tasks run ÷ distinct pairs, {CLIENTS} clients at once: {sent / distinct:.3f} (budget 1.000)")
+    click.echo(f"messages sent ÷ distinct pairs, {CLIENTS} clients at once: {sent / distinct:.3f} (budget 1.000)")
+    click.echo(f"tasks run ÷ distinct pairs, {CLIENTS} clients at once: {run / distinct:.3f} (budget 1.000)")
     click.echo(f"memory of the service: {memory:.0f} MB")
-    sys.exit(sent != distinct)
+    sys.exit(not sent == run == distinct)
 
 
 if __name__ == "__main__":

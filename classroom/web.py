@@ -7,7 +7,7 @@ import sys
 import threading
 
 from classroom.errors import ClassroomError
-from classroom.stack import client
+from classroom.stack import client, workers
 from classroom.stack.lifeline import die_with
 from classroom.stack.place import ROOT, Place, explained
 from classroom.stack.processes import end, last_words, read_line_within
@@ -64,8 +64,8 @@ def stop() -> None:
 
 
 def forget() -> None:
-    """Empty the cache of the service. On somebody else's broker nothing is touched: another service may use it."""
-    if client.is_outside():
+    """Empty the cache of the service. On a broker where no worker listens to us nothing is touched: another service may use it."""
+    if client.is_outside() and not workers.found():
         return
     from tutorial_tasks.celery_app import app
     from tutorial_tasks.settings import key_prefix

@@ -1,16 +1,22 @@
 """A broker or a backend that is gone, or says nothing: a calm answer at once, and all is well when it is back."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
 import redis
 
-from tests.batch_api.serving import Api, Server, serving
+from batch_api.problems import RETRY_AFTER
+from classroom.evidence import wait_until
+from tests.batch_api.serving import Answer, Api, Server, serving
 from tests.stack.processes import another_worker, eventually
 
 AT_ONCE = 2.0  # seconds
+CLIENTS = 50
 
 
 class Two:
@@ -65,6 +71,26 @@ def refused(api: Api, what: str) -> None:
         assert int(answer.headers["retry-after"]) >= 1
 
 
+def all_refused_at_once(asks: list[Callable[[], Answer]], what: str) -> None:
+    """Expect that as many clients as there are threads in the service, and many more, hear at once what is missing."""
+    together = Barrier(len(asks))
+
+    def ask(one: Callable[[], Answer]) -> Answer:
+        together.wait(20)
+        return one()
+
+    with ThreadPoolExecutor(len(asks)) as clients:
+        answers = list(clients.map(ask, asks))
+    assert {(answer.status, answer.problem()["detail"]) for answer in answers} == {(503, f"the {what} does not answer")}
+    assert max(answer.seconds for answer in answers) < AT_ONCE
+
+
+def found_again(api: Api) -> None:
+    """Expect that a server that hung is asked again within the time that `Retry-After` says, and that all is well then."""
+    wait_until(lambda: api.get("/health").status == 200, RETRY_AFTER, "it is found again")
+    accepted(api)
+
+
 def accepted(api: Api) -> str:
     """Expect that a new batch is taken at the first try, and return where to ask for it."""
     answer = api.post(batch())
@@ -102,7 +128,20 @@ def test_one_that_is_there_and_says_nothing(two: Two, what: str) -> None:
         refused(two.api, "broker" if what == "broker" else "result backend")
     finally:
         server.thaw()
+    found_again(two.api)
+
+
+@pytest.mark.parametrize("what", ["broker", "backend"])
+def test_fifty_clients_at_once_are_not_kept_waiting_by_one_that_says_nothing(two: Two, what: str) -> None:
     accepted(two.api)
+    server: Server = getattr(two, what)
+    server.freeze()
+    try:
+        batches = [batch() for _ in range(CLIENTS)]
+        all_refused_at_once([partial(two.api.post, one) for one in batches], "broker" if what == "broker" else "result backend")
+    finally:
+        server.thaw()
+    found_again(two.api)
 
 
 def test_a_batch_that_was_refused_in_the_middle_is_whole_at_the_next_try(two: Two) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from batch_api.schemas import LARGEST, SMALLEST
 from batch_api.settings import Lives
-from batch_api.store import Store, client
+from batch_api.store import Store, backend, client
 from classroom import lab
 from classroom.evidence import discard, stored, unacknowledged, wait_until, waiting
 from taskscope import Scope
@@ -42,7 +42,7 @@ def stopped(app: Any) -> Iterator[None]:
 @pytest.fixture
 def store(app: Any) -> Store:
     """What a service keeps, in the hands of one that is about to die."""
-    return Store(app, client(app.conf.result_backend), Lives(100, 100), 1, 100)
+    return Store(app, client(app.conf.result_backend), Lives(100, 100), 1, 100, backend())
 
 
 def new_pairs(count: int) -> Pairs:

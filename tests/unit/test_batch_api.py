@@ -1,6 +1,8 @@
 """The pure parts of the service: what stored results mean, and which settings make sense."""
 
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import timedelta
+from threading import Barrier, Event
 from typing import Any
 
 import pytest
@@ -9,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from batch_api.outcomes import Outcome, cache_status, outcome, totals
+from batch_api.problems import UnavailableError
 from batch_api.settings import BadSettingError, Lives, Settings, lives
+from batch_api.upstream import DOWN, Upstream
 from tutorial_tasks.batches import add_pair
 
 OUTCOMES = some.builds(Outcome, some.sampled_from(sorted(states.ALL_STATES)))
@@ -100,3 +104,95 @@ def test_add_pair_adds_and_may_not_be_lost() -> None:
     assert add_pair(2, 3, (0, 0)) == 5
     assert add_pair.acks_late
     assert add_pair.reject_on_worker_lost
+
+
+class Hanging:
+    """A server, a clock, and how often the server was asked."""
+
+    def __init__(self) -> None:
+        self.now, self.asked = 1000.0, 0
+        self.upstream = Upstream("broker", (OSError, KeyError), lambda: self.now)
+
+    def ask(self, error: Exception | None = None) -> str:
+        try:
+            with self.upstream.asked():
+                self.asked += 1
+                if error:
+                    raise error
+        except UnavailableError as refused:
+            return refused.detail
+        return "well"
+
+
+DOES_NOT_ANSWER = "the broker does not answer"
+
+
+def wrapped() -> Exception:
+    try:
+        raise TimeoutError
+    except TimeoutError as error:
+        wrap = KeyError("a library's own error")
+        wrap.__cause__ = error
+        return wrap
+
+
+@pytest.mark.parametrize("error", [TimeoutError(), wrapped()])
+def test_a_server_that_let_one_wait_lets_nobody_else_wait_for_a_moment(error: Exception) -> None:
+    server = Hanging()
+    assert server.ask(error) == DOES_NOT_ANSWER
+    server.now += DOWN * 0.99
+    assert (server.ask(), server.asked) == (DOES_NOT_ANSWER, 1)
+    server.now += DOWN * 0.02
+    assert [server.ask(), server.ask(), server.asked] == ["well", "well", 3]
+
+
+def test_one_tries_it_again_while_the_others_are_refused() -> None:
+    server = Hanging()
+    server.ask(TimeoutError())
+    server.now += DOWN
+    with server.upstream.asked():
+        assert (server.ask(), server.asked) == (DOES_NOT_ANSWER, 1)
+    assert server.ask() == "well"
+    server.ask(TimeoutError())
+    server.now += DOWN
+    assert server.ask(TimeoutError()) == server.ask() == DOES_NOT_ANSWER
+    assert server.asked == 4, "the one that tried again was in vain, so nobody tries for another moment"
+
+
+def test_a_server_that_refuses_at_once_is_asked_each_time() -> None:
+    server = Hanging()
+    assert server.ask(ConnectionRefusedError()) == DOES_NOT_ANSWER
+    assert (server.ask(), server.asked) == ("well", 2)
+    server.ask(TimeoutError())
+    server.now += DOWN
+    assert server.ask(ConnectionRefusedError()) == DOES_NOT_ANSWER
+    assert server.ask() == "well", "it hangs no more"
+
+
+def test_what_is_no_fault_of_the_server_goes_through() -> None:
+    with pytest.raises(ZeroDivisionError), Hanging().upstream.asked():
+        raise ZeroDivisionError
+
+
+def test_of_many_at_once_one_tries_it_again() -> None:
+    server = Hanging()
+    server.ask(TimeoutError())
+    server.now += DOWN
+    together, tried = Barrier(8), Event()
+
+    def try_it() -> bool:
+        together.wait(20)
+        try:
+            with server.upstream.asked():
+                assert tried.wait(20), "the others were not refused while one tries"
+        except UnavailableError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as clients:
+        asked = [clients.submit(try_it) for _ in range(8)]
+        first = as_completed(asked, timeout=20)
+        refused = [next(first).result() for _ in range(7)]
+        tried.set()
+    assert refused == [False] * 7
+    assert sum(one.result() for one in asked) == 1
