@@ -448,6 +448,8 @@ def show_env() -> None:
 
 def main() -> None:
     """Do what the command line says."""
+    if sys.version_info < (3, 9):  # noqa: UP036 - whatever Python a machine has starts this
+        sys.exit("docker/compose.py needs Python 3.9 or newer\n  next: python3.12 docker/compose.py up, with the name of a newer one")
     parser = argparse.ArgumentParser(prog="docker/compose.py", description="The classroom in containers.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("up", help="start it").add_argument(

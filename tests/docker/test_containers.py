@@ -90,9 +90,11 @@ def test_jupyterlab_has_a_flower_beside_the_notebook(course: Classroom) -> None:
     assert done.stdout == "Flower\n", done.stderr
     jupyter = f"http://127.0.0.1:{course.ports['JUPYTER']}"
     key = f"token {course.settings['CLASSROOM_JUPYTER_TOKEN']}"
-    assert ask(f"{jupyter}/api/kernels", f"token {course.settings['CLASSROOM_PASSWORD']}")[0] == 403, "nor is its token the broker's password"
-    eventually(lambda: '"celery@lab"' in ask(f"{jupyter}/flower/api/workers?refresh=1", key)[1], "Flower, behind JupyterLab, knows the worker")
-    assert ask(f"{jupyter}/flower/api/workers")[1].startswith("<!DOCTYPE"), "JupyterLab's door, for who has no token"
+    another = f"token {course.settings['CLASSROOM_PASSWORD']}"
+    assert ask(f"{jupyter}/api/kernels", another)[0] == 403, "its token is not the broker's password"
+    workers = f"{jupyter}/flower/api/workers?refresh=1"
+    eventually(lambda: '"celery@lab"' in ask(workers, key)[1], "Flower, behind JupyterLab, knows the worker")
+    assert ask(workers)[1].startswith("<!DOCTYPE"), "JupyterLab's door, for who has no token"
 
 
 def test_the_web_service_has_the_worker_add(course: Classroom) -> None:

@@ -12,6 +12,7 @@ import sys
 import textwrap
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -104,6 +105,13 @@ def test_the_socket_is_not_for_this_user(machine: Machine) -> None:
 def test_not_enough_memory(machine: Machine) -> None:
     machine.docker(info='{"memory": "1000000000", "machine": "x86_64"}')
     machine.refuses("Docker has 1.0 GB of memory, the classroom needs 1.5 GB", "give it more")
+
+
+def test_python_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    compose = runpy.run_path(str(ROOT / "docker" / "compose.py"))
+    monkeypatch.setattr(sys, "version_info", (3, 8, 18))
+    with pytest.raises(SystemExit, match=r"needs Python 3.9 or newer\n  next: "):
+        compose["main"]()
 
 
 def test_compose_is_missing(machine: Machine) -> None:
@@ -214,7 +222,8 @@ def test_what_was_chosen_once_stays_so(machine: Machine) -> None:
 def test_as_many_workers_are_started_as_were_chosen(machine: Machine) -> None:
     machine.docker(compose_build=("stop here", 1))
     machine.run("up", "--workers", "3")
-    machine.docker(compose_up=("stop here", 1), **{"compose up --detach --remove-orphans --scale worker=3": ("three, as before", 1)})
+    says: dict[str, Any] = {"compose up --detach --remove-orphans --scale worker=3": ("three, as before", 1)}
+    machine.docker(compose_up=("stop here", 1), **says)
     assert "three, as before" in machine.run("up").stderr
 
 
@@ -264,7 +273,8 @@ def test_settings_that_are_older_than_a_password_are_completed(machine: Machine)
     machine.docker(compose_build=("stop here", 1), compose_logs="all logs", compose_down="")
     machine.run("up")
     env = machine.checkout / "docker" / ".env"
-    env.write_text("".join(f"{name}={value}\n" for name, value in machine.settings.items() if "TOKEN" not in name and "WORKERS" not in name))
+    older = {name: value for name, value in machine.settings.items() if "TOKEN" not in name and "WORKERS" not in name}
+    env.write_text("".join(f"{name}={value}\n" for name, value in older.items()))
     assert machine.run("logs").stdout.startswith("all logs")
     assert "export CELERY_BROKER_URL=" in machine.run("env").stdout
     assert machine.run("down").stdout == "Stopped.\n"
@@ -283,6 +293,25 @@ def test_down_finds_containers_without_the_settings(machine: Machine) -> None:
     label = f"label=com.docker.compose.project.working_dir={machine.checkout / 'docker'} "
     machine.docker(**{f"ps -a --filter {label}": "their-project\ntheir-project", "compose down": ""})
     assert machine.run("down").stdout == "Stopped.\n"
+
+
+def test_an_engine_of_ci_that_does_not_end_is_killed(tmp_path: Path) -> None:
+    programs = {"docker": "test -e info", "dockerd": 'trap "" TERM; touch info; exec sleep 300'}
+    for name, does in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+    script = f". {ROOT}/.ci/containers.sh; start_engine; rm info; end_engine; kill -0 $containers_engine || echo gone"
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "ENGINE_ENDS_WITHIN": "1", "TMPDIR": str(tmp_path)}
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=20, check=False)
+    assert "the Docker engine did not end, so it is killed" in done.stderr
+    assert done.stdout == "gone\n"
+    assert {path.name for path in tmp_path.iterdir()} == set(programs), "its folder is gone, too"
+
+
+def test_a_codespace_forwards_the_pages_of_the_containers() -> None:
+    ports = runpy.run_path(str(ROOT / "docker" / "compose.py"))["PORTS"]
+    forwarded = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text())["forwardPorts"]
+    assert {int(ports[f"CLASSROOM_{page}_PORT"]) for page in ("JUPYTER", "FLOWER", "API")} <= set(forwarded)
 
 
 def test_no_secret_and_no_volume_is_in_the_repository() -> None:
