@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 PY := .venv/bin/python
 INSTALL = "$$(command -v uv || echo .venv/bin/uv)" pip install --quiet --python $(PY) --require-hashes --requirement
-# Docker is enough for these: no .venv, any Python 3.
+# Docker is enough for these: no .venv, Python 3.9 or newer.
 DOCKER = "$$(command -v $(PY) || command -v python3)" docker/compose.py
 # Bytecode that is kept makes every later start faster, whatever the shell says.
 unexport PYTHONDONTWRITEBYTECODE
@@ -52,7 +52,7 @@ lint: .venv/.linters ## ruff and mypy
 docker-up: ## the same in containers: build, start, say where it is (CLASSROOM_BROKER=rabbitmq for that broker)
 	@$(DOCKER) up $(ARGS)
 
-docker-down: ## stop the containers and remove all that they left
+docker-down: ## stop and remove the containers; the images, docker/.env, data/ and your notebooks stay
 	@$(DOCKER) down
 
 docker-logs: ## what the containers said last
@@ -61,10 +61,11 @@ docker-logs: ## what the containers said last
 docker-test: .venv/.installed ## bring the containers up and hold the lessons against them
 	@$(PY) -m pytest -n 2 --dist loadfile -m docker tests/docker $(ARGS)
 
-clean: ## stop the stack, and remove .venv and everything that was made
+clean: ## stop the stack, and remove .venv and what the tools made; your notebooks, data/ and what you have passed stay
 	@! [ -x $(PY) ] || $(PY) -m classroom down
-	@rm -rf .venv .classroom .hypothesis .pytest_cache .mypy_cache .ruff_cache
-	@find . \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
+	@rm -rf .venv .hypothesis .pytest_cache .mypy_cache .ruff_cache
+	@! [ -d .classroom ] || find .classroom -mindepth 1 -maxdepth 1 ! -name passed -exec rm -rf {} +
+	@find . -path ./data -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20

@@ -22,10 +22,16 @@ start_engine() {
     return 1
 }
 
+# It stops its containers first; one that does not get there is killed and named.
 end_engine() {
     [ -n "$containers_folder" ] || return 0
-    kill "$containers_engine" 2>/dev/null && wait "$containers_engine" || true
-    rm -rf "$containers_folder"
+    kill "$containers_engine" 2>/dev/null || true
+    if ! timeout "${ENGINE_ENDS_WITHIN:-60}" tail --pid="$containers_engine" -f /dev/null; then
+        echo "the Docker engine did not end, so it is killed; look for mounts that it left: mount | grep $containers_folder" >&2
+        kill -9 "$containers_engine" 2>/dev/null || true
+    fi
+    wait "$containers_engine" 2>/dev/null || true
+    rm -rf "$containers_folder" || true
     containers_folder=
 }
 

@@ -1,4 +1,4 @@
-"""The command line: `python -m classroom up | down | status | doctor | lab | flower | watch | api | progress | logs | docker`."""
+"""The command line: `python -m classroom up | down | status | doctor | lab | flower | watch | api | progress | logs`."""
 
 import os
 import sys

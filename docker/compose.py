@@ -1,9 +1,9 @@
 """Bring the classroom in containers up and down: `make docker-up`, `docker-down`, `docker-logs`, or `python3 docker/compose.py`.
 
-It needs Python and Docker and nothing else, so it does not import the course. Whatever is wrong ends in one message with the
+It needs Python 3.9 or newer, Docker and nothing else, so it does not import the course. Whatever is wrong ends in one message with the
 next thing to type. The choices of `docker-up` come from the environment and stay in `docker/.env`:
 
-    CLASSROOM_BROKER=rabbitmq make docker-up     messages through RabbitMQ, results through Redis
+    CLASSROOM_BROKER=rabbitmq make docker-up     messages through RabbitMQ, results through Redis (CLASSROOM_BROKER=redis: back)
     make docker-up ARGS="--workers 3"            three workers
 
 Ports, memory limits and images are in `docker/.env` too; edit it, then `make docker-up` again.
@@ -44,6 +44,8 @@ PORTS = {
 }
 OF_RABBITMQ = ("CLASSROOM_RABBITMQ_PORT", "CLASSROOM_MANAGEMENT_PORT")
 IMAGES = ("PYTHON_IMAGE", "REDIS_IMAGE", "RABBITMQ_IMAGE")
+# One for each door: JupyterLab's is in an address that people copy and show, and who may look at Flower may not send messages.
+SECRETS = ("CLASSROOM_PASSWORD", "CLASSROOM_JUPYTER_TOKEN", "CLASSROOM_FLOWER_PASSWORD")
 
 
 class Trouble(Exception):
@@ -138,52 +140,78 @@ def read_env() -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
 
 
-def settle_env() -> dict[str, str]:
-    """Complete `.env` with what is chosen now and what was never chosen, readable for its owner only."""
-    old, chosen = read_env(), os.environ
-    with_rabbitmq = chosen.get("CLASSROOM_BROKER") == "rabbitmq"
-    password = old.get("CLASSROOM_PASSWORD") or secrets.token_urlsafe(18)
+def completed(old: dict[str, str]) -> dict[str, str]:
+    """Add to the settings what was never chosen: a name, passwords, ports, folders, Redis, and one worker."""
     new = {
         "COMPOSE_PROJECT_NAME": "classroom-" + hashlib.sha256(str(ROOT).encode()).hexdigest()[:6],
-        "CLASSROOM_PASSWORD": password,
+        **{name: secrets.token_urlsafe(18) for name in SECRETS},
         **PORTS,
+        # As Compose reads them, seen from this folder: a checkout that is moved keeps its own.
+        "CLASSROOM_TASKS_FOLDER": "../notebooks",
+        "CLASSROOM_DATA_FOLDER": "../data",
+        "COMPOSE_PROFILES": "",
+        "CLASSROOM_WORKERS": "1",
     }
-    new |= old
+    new |= {name: value for name, value in old.items() if value}
+    password = new["CLASSROOM_PASSWORD"]
+    inside = f"amqp://classroom:{password}@rabbitmq:5672//" if new["COMPOSE_PROFILES"] else f"redis://:{password}@redis:6379/0"
+    return new | {"CLASSROOM_BROKER_INSIDE": inside}
+
+
+def settle_env(workers: int | None = None) -> dict[str, str]:
+    """Complete `.env` with what is chosen now, what was chosen before and what never was, readable for its owner only.
+
+    Raises:
+        Trouble: what was chosen cannot be had.
+    """
+    chosen = {name: value for name, value in os.environ.items() if value}
+    now = {name: chosen[name] for name in (*PORTS, *IMAGES, "COMPOSE_PROJECT_NAME", "CLASSROOM_WORKER_MEMORY") if name in chosen}
+    for name, ours in (("CLASSROOM_MY_TASKS", "CLASSROOM_TASKS_FOLDER"), ("TUTORIAL_DATA_DIR", "CLASSROOM_DATA_FOLDER")):
+        if name in chosen:
+            now[ours] = str(Path(chosen[name]).resolve())
+    old = read_env()
+    if broker := chosen.get("CLASSROOM_BROKER"):
+        if broker not in ("redis", "rabbitmq"):
+            raise Trouble(f"CLASSROOM_BROKER={broker} is no broker that this course knows", "CLASSROOM_BROKER=rabbitmq make docker-up")
+        old["COMPOSE_PROFILES"] = "rabbitmq" if broker == "rabbitmq" else ""
+    if workers is not None:
+        now["CLASSROOM_WORKERS"] = str(workers)
+    new = completed(old | now)
+    if not new["CLASSROOM_WORKERS"].isdecimal():
+        raise Trouble(f"{new['CLASSROOM_WORKERS']} is no number of workers", 'make docker-up ARGS="--workers 1"')
     # Containers never run as root; where we are root, the folders that they write to are given to somebody else.
     user = os.getuid() or 1000
     group = os.getgid() if os.getuid() else 1000
     new |= {"CLASSROOM_UID": str(user), "CLASSROOM_GID": str(group)}
-    new["CLASSROOM_TASKS_FOLDER"] = str(Path(chosen.get("CLASSROOM_MY_TASKS") or ROOT / "notebooks").resolve())
-    new["CLASSROOM_DATA_FOLDER"] = str(Path(chosen.get("TUTORIAL_DATA_DIR") or ROOT / "data").resolve())
-    new["COMPOSE_PROFILES"] = "rabbitmq" if with_rabbitmq else ""
-    inside = f"amqp://classroom:{password}@rabbitmq:5672//" if with_rabbitmq else f"redis://:{password}@redis:6379/0"
-    new["CLASSROOM_BROKER_INSIDE"] = inside
-    new |= {name: chosen[name] for name in (*PORTS, *IMAGES, "COMPOSE_PROJECT_NAME", "CLASSROOM_WORKER_MEMORY") if chosen.get(name)}
     text = "# Written by `make docker-up`. Ports, images and limits may be edited. Not for others: it has the passwords.\n"
     text += "".join(f"{name}={value}\n" for name, value in new.items())
     fresh = ENV.with_suffix(".new")
     with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
         file.write(text)
     fresh.replace(ENV)
-    for folder in (new["CLASSROOM_TASKS_FOLDER"], new["CLASSROOM_DATA_FOLDER"]):
-        Path(folder).mkdir(parents=True, exist_ok=True)
+    for folder in folders(new).values():
+        folder.mkdir(parents=True, exist_ok=True)
         if os.getuid() == 0:
             os.chown(folder, user, group)
     return new
 
 
+def folders(env: dict[str, str]) -> dict[str, Path]:
+    """Give the folders that the containers share with this machine, by the variables that the course has for them."""
+    shared = {"CLASSROOM_MY_TASKS": env["CLASSROOM_TASKS_FOLDER"], "TUTORIAL_DATA_DIR": env["CLASSROOM_DATA_FOLDER"]}
+    return {name: (HERE / folder).resolve() for name, folder in shared.items()}
+
+
 def addresses(env: dict[str, str]) -> dict[str, str]:
     """Give the addresses of the broker and the backend, as they are from this machine."""
     results = f"redis://:{env['CLASSROOM_PASSWORD']}@127.0.0.1:{env['CLASSROOM_REDIS_PORT']}/0"
-    broker = f"amqp://classroom:{env['CLASSROOM_PASSWORD']}@127.0.0.1:{env['CLASSROOM_RABBITMQ_PORT']}//"
-    own = {"CELERY_BROKER_URL": broker if env["COMPOSE_PROFILES"] else results, "CELERY_RESULT_BACKEND": results}
-    for name, folder, usual in (
-        ("CLASSROOM_MY_TASKS", env["CLASSROOM_TASKS_FOLDER"], ROOT / "notebooks"),
-        ("TUTORIAL_DATA_DIR", env["CLASSROOM_DATA_FOLDER"], ROOT / "data"),
-    ):
-        if Path(folder) != usual:
-            own[name] = folder
-    return own
+    own = {"CELERY_BROKER_URL": results, "CELERY_RESULT_BACKEND": results}
+    if env["COMPOSE_PROFILES"]:
+        own["CELERY_BROKER_URL"] = f"amqp://classroom:{env['CLASSROOM_PASSWORD']}@127.0.0.1:{env['CLASSROOM_RABBITMQ_PORT']}//"
+        # Who looks into the broker would ask at RabbitMQ's usual port, where another one may listen.
+        own["TASKSCOPE_MANAGEMENT_URL"] = f"http://127.0.0.1:{env['CLASSROOM_MANAGEMENT_PORT']}"
+    usual = {"CLASSROOM_MY_TASKS": ROOT / "notebooks", "TUTORIAL_DATA_DIR": ROOT / "data"}
+    return own | {name: str(folder) for name, folder in folders(env).items() if folder != usual[name]}
 
 
 # -- the containers --------------------------------------------------------------------------------------------------
@@ -224,6 +252,11 @@ class Project:
             }
             for one in found
         ]
+
+    def remove(self, service: str) -> None:
+        """Take the containers of a service away that nobody wants any more."""
+        if ids := [str(one["id"]) for one in self.containers() if one["service"] == service]:
+            explained(run("docker", "rm", "--force", "--volumes", *ids), f"{service} does not end")
 
     def check_ports(self) -> None:
         """See that the ports are free, or ours already.
@@ -301,12 +334,13 @@ def check_password(env: dict[str, str]) -> None:
 # -- the commands ----------------------------------------------------------------------------------------------------
 
 
-def up(workers: int) -> None:
+def up(workers: int | None) -> None:
     """Build what has changed, start everything, wait until it is healthy, and say where it is."""
     engine = check_engine()
     compose = find_compose()
-    env = settle_env()
+    env = settle_env(workers)
     project = Project(compose, env)
+    count = int(env["CLASSROOM_WORKERS"])
     own = [f"{project.name}-worker:local", f"{project.name}-jupyter:local"]
     with_rabbitmq = bool(env["COMPOSE_PROFILES"])
     bases = [env.get("PYTHON_IMAGE", "python:3.12-slim"), env.get("REDIS_IMAGE", "redis:7")]
@@ -320,9 +354,11 @@ def up(workers: int) -> None:
     if with_rabbitmq:  # it takes longest, and the workers want it
         explained(project.compose("up", "--detach", "redis", "rabbitmq"), "the brokers do not start")
         project.wait_until_healthy(2)
-    started = project.compose("up", "--detach", "--remove-orphans", "--scale", f"worker={workers}")
+    started = project.compose("up", "--detach", "--remove-orphans", "--scale", f"worker={count}")
     explained(started, "the containers do not start")
-    project.wait_until_healthy(4 + workers + with_rabbitmq)  # Redis, JupyterLab, Flower, the web service
+    if not with_rabbitmq:  # a service whose profile is off is no orphan to Compose
+        project.remove("rabbitmq")
+    project.wait_until_healthy(4 + count + with_rabbitmq)  # Redis, JupyterLab, Flower, the web service
     check_password(env)
     tell(env)
 
@@ -361,10 +397,9 @@ def explained(done: subprocess.CompletedProcess[str], what: str) -> None:
 
 def tell(env: dict[str, str]) -> None:
     """Say where everything is, and what to type to use it from this machine."""
-    password = env["CLASSROOM_PASSWORD"]
-    print(f"JupyterLab  http://127.0.0.1:{env['CLASSROOM_JUPYTER_PORT']}/lab?token={password}")
+    print(f"JupyterLab  http://127.0.0.1:{env['CLASSROOM_JUPYTER_PORT']}/lab?token={env['CLASSROOM_JUPYTER_TOKEN']}")
     print(f"batch_api   http://127.0.0.1:{env['CLASSROOM_API_PORT']}  for people: /swagger")
-    print(f"Flower      http://127.0.0.1:{env['CLASSROOM_FLOWER_PORT']}  user learner, password {password}")
+    print(f"Flower      http://127.0.0.1:{env['CLASSROOM_FLOWER_PORT']}  user learner, password {env['CLASSROOM_FLOWER_PASSWORD']}")
     print("For make lab, client.py and the doctor on this machine, in this shell:")
     for name, value in addresses(env).items():
         print(f"  export {name}={shlex.quote(value)}")
@@ -373,12 +408,16 @@ def tell(env: dict[str, str]) -> None:
 
 
 def down() -> None:
-    """Take everything away but the images and docker/.env."""
+    """Take everything away but the images, docker/.env and the learner's folders."""
     check_engine()
-    env = read_env()
-    if not env:
-        print("Nothing runs here.")
-        return
+    env = completed(read_env())
+    if not ENV.exists():  # somebody has deleted it; containers know from which folder they were made
+        label = "com.docker.compose.project"
+        asked = run("docker", "ps", "-a", "--filter", f"label={label}.working_dir={HERE}", "--format", f'{{{{.Label "{label}"}}}}')
+        if not asked.stdout.strip():
+            print("Nothing runs here.")
+            return
+        env["COMPOSE_PROJECT_NAME"] = asked.stdout.split()[0]
     project = Project(find_compose(), env | {"COMPOSE_PROFILES": "rabbitmq"})
     explained(project.compose("down", "--volumes", "--remove-orphans", "--timeout", "25"), "the containers do not end")
     print("Stopped.")
@@ -390,7 +429,7 @@ def logs() -> None:
     env = read_env()
     if not env:
         raise Trouble("nothing has run here yet", "make docker-up")
-    project = Project(find_compose(), env)
+    project = Project(find_compose(), completed(env))
     print(project.compose("logs", "--no-color", "--tail", "40").stdout)
     for one in project.containers():
         if one["service"] == "worker" and one["state"] == "running":  # Celery's own words; what was printed so far are the keeper's
@@ -401,17 +440,21 @@ def logs() -> None:
 def show_env() -> None:
     """Print the lines that a shell needs to use the stack: eval "$(python3 docker/compose.py env)"."""
     env = read_env()
-    if not env:
+    if not env.get("CLASSROOM_PASSWORD"):
         raise Trouble("nothing has run here yet", "make docker-up")
-    for name, value in addresses(env).items():
+    for name, value in addresses(completed(env)).items():
         print(f"export {name}={shlex.quote(value)}")
 
 
 def main() -> None:
     """Do what the command line says."""
+    if sys.version_info < (3, 9):  # noqa: UP036 - whatever Python a machine has starts this
+        sys.exit("docker/compose.py needs Python 3.9 or newer\n  next: python3.12 docker/compose.py up, with the name of a newer one")
     parser = argparse.ArgumentParser(prog="docker/compose.py", description="The classroom in containers.")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("up", help="start it").add_argument("--workers", type=int, default=1, help="how many workers")
+    commands.add_parser("up", help="start it").add_argument(
+        "--workers", type=int, help="how many workers; it stays so until another number is said"
+    )
     commands.add_parser("down", help="take it away")
     commands.add_parser("logs", help="what the containers said last")
     commands.add_parser("env", help="what a shell needs to use it")

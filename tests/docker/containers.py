@@ -13,7 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from tests.notebooks.kernel import Kernel, kernel
+from tests.notebooks.lessons import LESSONS
+from tests.notebooks.test_disorder import cell_with
 from tests.stack.processes import ROOT, free_port
+
+FIRST = LESSONS[0]
 
 _UP_WITHIN = 900  # seconds; the first time the images are built
 _NOT_COPIED = shutil.ignore_patterns(".git", ".venv*", ".classroom*", "__pycache__", ".*_cache", ".hypothesis", "data", ".env")
@@ -87,9 +91,14 @@ class Classroom:
             yield one
 
     @property
-    def project(self) -> str:
+    def settings(self) -> dict[str, str]:
+        """What is in docker/.env."""
         lines = (self.root / "docker" / ".env").read_text().splitlines()
-        return next(line.split("=")[1] for line in lines if line.startswith("COMPOSE_PROJECT_NAME="))
+        return dict(line.split("=", 1) for line in lines if not line.startswith("#"))
+
+    @property
+    def project(self) -> str:
+        return self.settings["COMPOSE_PROJECT_NAME"]
 
     def containers(self, service: str = "") -> list[dict[str, Any]]:
         """Everything that Docker knows of the containers, or of one service's."""
@@ -110,6 +119,12 @@ class Classroom:
         found = [docker(*what, *label).strip() for what in (["ps", "-aq"], ["network", "ls", "-q"], ["volume", "ls", "-q"])]
         listening = subprocess.run(["pgrep", "-fa", "docker-proxy"], capture_output=True, text=True, check=False).stdout
         return [what for what in found if what] + [port for port in self.ports.values() if f"-host-port {port} " in listening]
+
+
+def half_way(notebook: Kernel) -> None:
+    """Run the first lesson up to the cell after which a message waits for the worker that is stopped."""
+    for cell in FIRST.code[: cell_with(FIRST, "lab.worker.stop()") + 1]:
+        notebook.run(cell.source)
 
 
 def docker(*argv: str) -> str:

@@ -1,22 +1,21 @@
 """The whole classroom in containers, with Redis: the lessons pass unchanged, accidents are survived, and nothing stays behind."""
 
+import base64
 import json
 import re
 import stat
 import urllib.request as web
 from collections.abc import Iterator
+from urllib.error import HTTPError
 
 import pytest
 
-from tests.docker.containers import Classroom, classroom, docker
-from tests.notebooks.kernel import Kernel
+from tests.docker.containers import FIRST, Classroom, classroom, docker, half_way
 from tests.notebooks.lessons import LESSONS
-from tests.notebooks.test_disorder import cell_with, run_whole
+from tests.notebooks.test_disorder import run_whole
 from tests.stack.processes import CONNECT, eventually
 
 pytestmark = pytest.mark.docker
-
-FIRST = LESSONS[0]
 
 
 @pytest.fixture(scope="module")
@@ -30,16 +29,11 @@ def worker_is_back(course: Classroom, restarts: int) -> bool:
     return bool(worker["RestartCount"] > restarts and worker["State"]["Health"]["Status"] == "healthy")
 
 
-def half_way(notebook: Kernel) -> None:
-    """Run the first lesson up to the cell after which a message waits for the worker that is stopped."""
-    for cell in FIRST.code[: cell_with(FIRST, "lab.worker.stop()") + 1]:
-        notebook.run(cell.source)
-
-
 def test_everything_is_healthy_and_guarded(course: Classroom) -> None:
     found = {one["Config"]["Labels"]["com.docker.compose.service"]: one for one in course.containers()}
     assert sorted(found) == ["api", "flower", "jupyter", "redis", "worker"]
-    secret = next(line for line in (course.root / "docker" / ".env").read_text().splitlines() if line.startswith("CLASSROOM_PASSWORD="))
+    secrets = [value for name, value in course.settings.items() if name.endswith(("PASSWORD", "TOKEN"))]
+    assert len(secrets) == 3
     for name, one in found.items():
         host = one["HostConfig"]
         assert one["State"]["Health"]["Status"] == "healthy", name
@@ -48,7 +42,7 @@ def test_everything_is_healthy_and_guarded(course: Classroom) -> None:
         assert host["ReadonlyRootfs"], name
         assert host["Memory"] > 0, name
         assert host["RestartPolicy"]["Name"] == "unless-stopped", name
-        assert secret.split("=")[1] not in json.dumps(one["Config"]["Cmd"]), name
+        assert not [secret for secret in secrets if secret in json.dumps(one["Config"]["Cmd"])], name
     assert stat.S_IMODE((course.root / "docker" / ".env").stat().st_mode) == 0o600
 
 
@@ -61,22 +55,46 @@ def test_the_image_of_the_worker_has_nothing_of_jupyter(course: Classroom) -> No
     assert sizes[0] < sizes[1]
 
 
-def test_flower_asks_for_a_password(course: Classroom) -> None:
-    visit = """
-import base64, urllib.error, urllib.request as web
-def ask(*credentials):
-    request = web.Request("http://127.0.0.1:{port}/workers")
-    if credentials:
-        request.add_header("Authorization", "Basic " + base64.b64encode(":".join(credentials).encode()).decode())
+def ask(address: str, authorization: str = "", post: bool = False) -> tuple[int, str]:
+    """Ask for a page as somebody; return the status and what it says."""
+    request = web.Request(address, b"" if post else None, {"Authorization": authorization} if authorization else {})
     try:
-        return web.urlopen(request, timeout=10).status
-    except urllib.error.HTTPError as error:
-        return error.code
-print(ask(), ask("learner", "wrong"), ask("learner", "{password}"))
-"""
-    password = course.addresses["CELERY_RESULT_BACKEND"].split(":")[2].split("@")[0]
-    filled = visit.replace("{port}", course.ports["FLOWER"]).replace("{password}", password)
-    assert course.python(filled).stdout == "401 401 200\n"
+        with web.urlopen(request, timeout=30) as page:
+            return page.status, page.read().decode()
+    except HTTPError as refused:
+        with refused:
+            return refused.code, refused.read().decode()
+
+
+def learner(password: str) -> str:
+    return "Basic " + base64.b64encode(f"learner:{password}".encode()).decode()
+
+
+def test_flower_asks_for_a_password_of_its_own_and_only_shows(course: Classroom) -> None:
+    flower = f"http://127.0.0.1:{course.ports['FLOWER']}"
+    key = learner(course.settings["CLASSROOM_FLOWER_PASSWORD"])
+    assert ask(f"{flower}/workers")[0] == 401
+    assert ask(f"{flower}/workers", learner(course.settings["CLASSROOM_PASSWORD"]))[0] == 401, "the broker's password is another one"
+    assert ask(f"{flower}/workers", key)[0] == 200
+    for button in ("worker/shutdown/celery@lab", "worker/pool/grow/celery@lab?n=1", "task/revoke/some-id"):
+        assert ask(f"{flower}/api/{button}", key, post=True) == (403, "Read only mode is enabled"), button
+
+
+def test_jupyterlab_has_a_flower_beside_the_notebook(course: Classroom) -> None:
+    source = (
+        "from importlib.metadata import entry_points\n"
+        "[flower] = entry_points(group='jupyter_serverproxy_servers', name='flower')\n"
+        "print(flower.load()()['launcher_entry']['title'])"
+    )
+    done = course.inside("jupyter", "python", "-c", source)
+    assert done.stdout == "Flower\n", done.stderr
+    jupyter = f"http://127.0.0.1:{course.ports['JUPYTER']}"
+    key = f"token {course.settings['CLASSROOM_JUPYTER_TOKEN']}"
+    another = f"token {course.settings['CLASSROOM_PASSWORD']}"
+    assert ask(f"{jupyter}/api/kernels", another)[0] == 403, "its token is not the broker's password"
+    workers = f"{jupyter}/flower/api/workers?refresh=1"
+    eventually(lambda: '"celery@lab"' in ask(workers, key)[1], "Flower, behind JupyterLab, knows the worker")
+    assert ask(workers)[1].startswith("<!DOCTYPE"), "JupyterLab's door, for who has no token"
 
 
 def test_the_web_service_has_the_worker_add(course: Classroom) -> None:
@@ -97,6 +115,12 @@ def test_the_web_service_has_the_worker_add(course: Classroom) -> None:
 def test_the_lessons_from_the_host(course: Classroom) -> None:
     done = course.lessons(*(lesson.number for lesson in LESSONS if lesson.number < "10" or lesson.number == "12"))
     assert done.returncode == 0, done.stdout[-5000:]
+
+
+def test_the_lesson_about_the_web_service_twice(course: Classroom) -> None:
+    for _ in range(2):
+        done = course.lessons("13")
+        assert done.returncode == 0, done.stdout[-5000:]
 
 
 def test_a_lesson_inside_the_container_of_jupyter(course: Classroom) -> None:
@@ -173,6 +197,8 @@ print([result.get(timeout=10) for result in results] == [2 * n for n in range(12
     lines = done.stdout.splitlines()
     assert "· worker celery@lab and 2 more, 6 processes, " in lines[0], done.stdout + done.stderr
     assert lines[1:] == ["6", "12 {'stopped'}", "True ['celery@lab', 'celery@lab-2', 'celery@lab-3']"], done.stderr
+    course.up()  # the remedy that messages name
+    assert len(course.containers("worker")) == 3, "it brings back what was chosen"
     course.up("--workers", "1")
     assert course.python(CONNECT).returncode == 0
 
@@ -199,7 +225,11 @@ def test_a_new_password_is_no_obstacle_to_docker_up(course: Classroom) -> None:
     assert course.python(CONNECT).returncode == 0, "nothing has kept the old one"
 
 
-def test_nothing_is_left(course: Classroom) -> None:
+def test_nothing_is_left_even_without_the_settings(course: Classroom) -> None:
+    env = course.root / "docker" / ".env"
+    kept = env.read_text()
+    env.unlink()
     course.down()
+    env.write_text(kept)
     assert course.left() == []
     assert not [line for line in docker("ps", "-a", "--format", "{{.Names}}").splitlines() if line.startswith(course.project)]

@@ -17,18 +17,12 @@ import psutil
 import pytest
 
 from classroom.errors import typed
-from tests.stack.processes import ROOT, Checkout, all_gone, eventually
+from tests.stack.processes import ROOT, Checkout, all_gone, eventually, free_port
 
 # A parent that starts Flower as a terminal does, and says who it is.
 PARENT = (
     "import subprocess, sys; print(subprocess.Popen([sys.executable, '-m', 'classroom', 'flower'] + sys.argv[1:]).pid, flush=True); input()"
 )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass(frozen=True)

@@ -131,7 +131,8 @@ def pytest_on_rabbitmq(*argv: str) -> None:
     """Run tests of their own stack on RabbitMQ, and fail with the names of those that do."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("CELERY_", "CLASSROOM_", "PYTEST_", "TASKSCOPE_"))}
     command = [sys.executable, "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider", *argv]
-    run = subprocess.run(command, cwd=ROOT, env=kept | {"CLASSROOM_BROKER": "rabbitmq"}, capture_output=True, text=True, check=False)
+    own = kept | {"CLASSROOM_BROKER": "rabbitmq"}
+    run = subprocess.run(command, cwd=ROOT, env=own, capture_output=True, text=True, timeout=900, check=False)
     assert run.returncode == 0, run.stdout[-6000:]
     assert " passed" in run.stdout
 

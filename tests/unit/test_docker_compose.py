@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import runpy
 import shutil
 import socket
@@ -11,6 +12,7 @@ import sys
 import textwrap
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,7 +42,7 @@ class Machine:
 
     def docker(self, program: str = "docker", **says: str | tuple[str, int]) -> None:
         """Install a program that answers to a command's first words; an answer with a number fails with it."""
-        answers = HEALTHY | {name.replace("_", " "): answer for name, answer in says.items()}
+        answers = HEALTHY | {name if " " in name else name.replace("_", " "): answer for name, answer in says.items()}
         script = f"""\
             #!{sys.executable}
             import sys
@@ -61,6 +63,12 @@ class Machine:
         environment = kept | {"PATH": f"{self.programs}"} | self.ports | extra
         command = [sys.executable, "docker/compose.py", *argv]
         return subprocess.run(command, cwd=self.checkout, env=environment, capture_output=True, text=True, timeout=30, check=False)
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What is in `docker/.env`."""
+        lines = (self.checkout / "docker" / ".env").read_text().splitlines()
+        return dict(line.split("=", 1) for line in lines if not line.startswith("#"))
 
     def refuses(self, problem: str, remedy: str, **extra: str) -> None:
         done = self.run("up", **extra)
@@ -97,6 +105,13 @@ def test_the_socket_is_not_for_this_user(machine: Machine) -> None:
 def test_not_enough_memory(machine: Machine) -> None:
     machine.docker(info='{"memory": "1000000000", "machine": "x86_64"}')
     machine.refuses("Docker has 1.0 GB of memory, the classroom needs 1.5 GB", "give it more")
+
+
+def test_python_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    compose = runpy.run_path(str(ROOT / "docker" / "compose.py"))
+    monkeypatch.setattr(sys, "version_info", (3, 8, 18))
+    with pytest.raises(SystemExit, match=r"needs Python 3.9 or newer\n  next: "):
+        compose["main"]()
 
 
 def test_compose_is_missing(machine: Machine) -> None:
@@ -185,9 +200,57 @@ def test_a_broker_with_another_password() -> None:
         server.join()
 
 
+def test_what_was_chosen_once_stays_so(machine: Machine) -> None:
+    machine.docker(compose_build=("stop here", 1))
+    tasks, data = machine.checkout.parent / "my tasks", machine.checkout.parent / "my data"
+    machine.run("up", "--workers", "3", CLASSROOM_BROKER="rabbitmq", CLASSROOM_MY_TASKS=str(tasks), TUTORIAL_DATA_DIR=str(data))
+    first = machine.settings
+    assert first["CLASSROOM_BROKER_INSIDE"].startswith("amqp://")
+    assert first["CLASSROOM_WORKERS"] == "3"
+    assert (first["CLASSROOM_TASKS_FOLDER"], first["CLASSROOM_DATA_FOLDER"]) == (str(tasks), str(data))
+    machine.run("up")
+    assert machine.settings == first
+    machine.run("up", "--workers", "1", CLASSROOM_BROKER="redis")
+    second = machine.settings
+    assert second["CLASSROOM_BROKER_INSIDE"].startswith("redis://")
+    assert (second["COMPOSE_PROFILES"], second["CLASSROOM_WORKERS"]) == ("", "1")
+    assert second["CLASSROOM_TASKS_FOLDER"] == str(tasks)
+    machine.run("up")
+    assert machine.settings == second
+
+
+def test_as_many_workers_are_started_as_were_chosen(machine: Machine) -> None:
+    machine.docker(compose_build=("stop here", 1))
+    machine.run("up", "--workers", "3")
+    says: dict[str, Any] = {"compose up --detach --remove-orphans --scale worker=3": ("three, as before", 1)}
+    machine.docker(compose_up=("stop here", 1), **says)
+    assert "three, as before" in machine.run("up").stderr
+
+
+def test_a_checkout_that_is_moved_keeps_its_own_folders(machine: Machine) -> None:
+    machine.docker(compose_build=("stop here", 1))
+    machine.run("up")
+    moved = machine.checkout.rename(machine.checkout.parent / "moved")
+    machine.checkout = moved
+    machine.run("up")
+    assert not (moved.parent / "checkout").exists(), "nothing was made where it had been"
+    assert "export CLASSROOM_MY_TASKS" not in machine.run("env").stdout
+
+
+def test_a_choice_that_cannot_be_had(machine: Machine) -> None:
+    machine.docker()
+    machine.refuses("CLASSROOM_BROKER=kafka is no broker", "CLASSROOM_BROKER=rabbitmq make docker-up", CLASSROOM_BROKER="kafka")
+    done = machine.run("up", "--workers", "-1")
+    assert '-1 is no number of workers\n  next: make docker-up ARGS="--workers 1"' in done.stderr
+    assert not (machine.checkout / "docker" / ".env").exists()
+
+
 def test_the_passwords_are_made_once_and_for_their_owner_only(machine: Machine) -> None:
     machine.docker(compose_build=("stop here", 1))
     machine.run("up")
+    made = {name: machine.settings[name] for name in ("CLASSROOM_PASSWORD", "CLASSROOM_JUPYTER_TOKEN", "CLASSROOM_FLOWER_PASSWORD")}
+    assert len(set(made.values())) == 3, "who has one of them has not the others"
+    assert min(len(secret) for secret in made.values()) >= 20
     env = machine.checkout / "docker" / ".env"
     assert stat.S_IMODE(env.stat().st_mode) == 0o600
     first = env.read_text()
@@ -197,10 +260,26 @@ def test_the_passwords_are_made_once_and_for_their_owner_only(machine: Machine) 
     second = env.read_text()
     assert f"CLASSROOM_PASSWORD={password}\n" in second
     assert f"CLASSROOM_BROKER_INSIDE=amqp://classroom:{password}@rabbitmq:5672//\n" in second
+    assert machine.settings | made == machine.settings
     shown = machine.run("env").stdout
     rabbit, redis = machine.ports["CLASSROOM_RABBITMQ_PORT"], machine.ports["CLASSROOM_REDIS_PORT"]
     assert f"export CELERY_BROKER_URL=amqp://classroom:{password}@127.0.0.1:{rabbit}//\n" in shown
     assert f"export CELERY_RESULT_BACKEND=redis://:{password}@127.0.0.1:{redis}/0\n" in shown
+    management = machine.ports["CLASSROOM_MANAGEMENT_PORT"]
+    assert f"export TASKSCOPE_MANAGEMENT_URL=http://127.0.0.1:{management}\n" in shown, "the usual port may be somebody else's"
+
+
+def test_settings_that_are_older_than_a_password_are_completed(machine: Machine) -> None:
+    machine.docker(compose_build=("stop here", 1), compose_logs="all logs", compose_down="")
+    machine.run("up")
+    env = machine.checkout / "docker" / ".env"
+    older = {name: value for name, value in machine.settings.items() if "TOKEN" not in name and "WORKERS" not in name}
+    env.write_text("".join(f"{name}={value}\n" for name, value in older.items()))
+    assert machine.run("logs").stdout.startswith("all logs")
+    assert "export CELERY_BROKER_URL=" in machine.run("env").stdout
+    assert machine.run("down").stdout == "Stopped.\n"
+    machine.run("up")
+    assert machine.settings["CLASSROOM_JUPYTER_TOKEN"]
 
 
 def test_down_and_logs_where_nothing_ever_ran(machine: Machine) -> None:
@@ -210,10 +289,36 @@ def test_down_and_logs_where_nothing_ever_ran(machine: Machine) -> None:
     assert "next: make docker-up" in machine.run("env").stderr
 
 
+def test_down_finds_containers_without_the_settings(machine: Machine) -> None:
+    label = f"label=com.docker.compose.project.working_dir={machine.checkout / 'docker'} "
+    machine.docker(**{f"ps -a --filter {label}": "their-project\ntheir-project", "compose down": ""})
+    assert machine.run("down").stdout == "Stopped.\n"
+
+
+def test_an_engine_of_ci_that_does_not_end_is_killed(tmp_path: Path) -> None:
+    programs = {"docker": "test -e info", "dockerd": 'trap "" TERM; touch info; exec sleep 300'}
+    for name, does in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+    script = f". {ROOT}/.ci/containers.sh; start_engine; rm info; end_engine; kill -0 $containers_engine || echo gone"
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "ENGINE_ENDS_WITHIN": "1", "TMPDIR": str(tmp_path)}
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=20, check=False)
+    assert "the Docker engine did not end, so it is killed" in done.stderr
+    assert done.stdout == "gone\n"
+    assert {path.name for path in tmp_path.iterdir()} == set(programs), "its folder is gone, too"
+
+
+def test_a_codespace_forwards_the_pages_of_the_containers() -> None:
+    ports = runpy.run_path(str(ROOT / "docker" / "compose.py"))["PORTS"]
+    forwarded = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text())["forwardPorts"]
+    assert {int(ports[f"CLASSROOM_{page}_PORT"]) for page in ("JUPYTER", "FLOWER", "API")} <= set(forwarded)
+
+
 def test_no_secret_and_no_volume_is_in_the_repository() -> None:
-    ignored = (ROOT / ".gitignore").read_text().splitlines()
-    assert "docker/.env" in ignored
-    assert "docker/.env" in (ROOT / ".dockerignore").read_text().splitlines(), "no image has the passwords of who built it"
+    for name in ("docker/.env", "docker/.env.new"):  # it is written under the second name first
+        assert name in (ROOT / ".gitignore").read_text().splitlines()
+        assert name in (ROOT / ".dockerignore").read_text().splitlines(), "no image has the passwords of who built it"
     compose = (ROOT / "docker" / "docker-compose.yml").read_text()
+    assert not re.search(r"(JUPYTER_TOKEN|FLOWER_BASIC_AUTH):.*\$\{\w+}", compose), "without settings a door would be open to everybody"
     assert "version:" not in compose, "a key that new versions complain about"
     assert compose.count("_PORT") == compose.count('"127.0.0.1:${') == len(PORTS), "nothing listens to the network"
