@@ -25,6 +25,7 @@ class AnotherWorker:
 
     Args:
         options: as in a terminal: `"--pool", "threads"`.
+        broker: the address of another broker than the notebook's; the results go where they always go.
 
     Raises:
         ClassroomError: it does not start; it says why.
@@ -32,7 +33,7 @@ class AnotherWorker:
 
     latest: ClassVar["AnotherWorker | None"] = None  # there is one at a time: starting it ends the one before
 
-    def __init__(self, *options: str) -> None:
+    def __init__(self, *options: str, broker: str = "") -> None:
         if AnotherWorker.latest:
             AnotherWorker.latest.stop()
         log = Place.current().log("another")
@@ -49,15 +50,19 @@ class AnotherWorker:
                 ],
                 output,
                 pass_fds=(ready,),
+                # The address has a password, so it is no option, which everybody on the machine could read.
                 env=os.environ
-                | {READY_FD: str(ready), "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))},
+                | {READY_FD: str(ready), "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
+                | ({"CELERY_BROKER_URL": broker} if broker else {}),
             )
         os.close(ready)
         with open(report) as pipe:
             said = processes.read_line_within(pipe, _READY_WITHIN)
         if not said:
             processes.end(self._process, signal.SIGKILL)
-            raise ClassroomError(f"the other worker did not start: {processes.last_words(log, start_of_log)}", f"read {log}")
+            raise ClassroomError(
+                f"the other worker did not start: {processes.last_words(log, start_of_log)}", "python -m classroom logs another"
+            )
         AnotherWorker.latest = self
 
     def __repr__(self) -> str:

@@ -145,7 +145,9 @@ def progress(reset: bool) -> None:
 
 
 @main.command()
-@click.argument("name", type=click.Choice(["worker", "broker", "rabbitmq", "rabbitmq-worker", "supervisor", "api"]), default="worker")
+@click.argument(
+    "name", type=click.Choice(["worker", "another", "broker", "rabbitmq", "rabbitmq-worker", "supervisor", "api"]), default="worker"
+)
 @click.option("-n", "--lines", type=click.IntRange(min=1), default=40, show_default=True, help="How many of the last lines.")
 def logs(name: str, lines: int) -> None:
     """Print the last lines of a log."""

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from classroom import evidence, lab, progress
+from classroom.errors import ClassroomError
 from classroom.exercises import Outcome, check
 from classroom.exercises.model import NOT_ATTEMPTED, NOT_YET, PASSED, RAISED
 from classroom.stack import client
@@ -116,6 +117,12 @@ def test_the_solution_in_the_lesson_passes(name: str) -> None:
 def test_another_way_to_do_it_passes_too(name: str, body: str) -> None:
     outcome = verdict_on(name, body)
     assert outcome.verdict == PASSED, outcome
+
+
+def test_an_exercise_about_redis_says_so_on_rabbitmq(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evidence, "is_rabbitmq", lambda app: True)
+    with pytest.raises(ClassroomError, match=r"on Redis only, and your broker is RabbitMQ\n  next: .*classroom down"):
+        verdict("12.1", EXERCISES["12.1"].solution)
 
 
 def test_what_the_learner_s_code_raises_is_told_with_its_line() -> None:

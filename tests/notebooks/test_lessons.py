@@ -8,7 +8,7 @@ from itertools import pairwise
 import nbformat
 import pytest
 
-from tests.notebooks.lessons import LESSONS, Lesson
+from tests.notebooks.lessons import LESSONS, NOTEBOOKS, Lesson
 from tests.notebooks.rewrite import store
 
 lessons = pytest.mark.parametrize("lesson", LESSONS, ids=[lesson.path.stem for lesson in LESSONS])
@@ -40,6 +40,26 @@ def test_it_breaks_something_and_ends_with_recap_errors_and_next(lesson: Lesson)
     assert any(heading.startswith("Break it") for heading in lesson.headings)
     assert lesson.headings[-2:] == ["Recap", "Common errors"]
     assert "**Next:**" in lesson.cells[-1].source
+
+
+@pytest.mark.parametrize(("lesson", "following"), list(pairwise(LESSONS)), ids=[lesson.path.stem for lesson in LESSONS[:-1]])
+def test_it_leads_to_the_lesson_that_follows(lesson: Lesson, following: Lesson) -> None:
+    link = re.match(r"\*\*Next:\*\* \[(\d\d) · [^]]+\]\((.+?)\)", next_of(lesson))
+    assert link, next_of(lesson)
+    assert link.groups() == (following.number, following.path.name)
+
+
+def test_the_last_one_says_what_comes_later_as_the_readme_does() -> None:
+    said = re.search(r"^More are on their way: (.+)\.$", (NOTEBOOKS.parent / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    later = said[1].split(", ") if said else []
+    assert all(topic in next_of(LESSONS[-1]) for topic in later)
+    assert ("on their way" in next_of(LESSONS[-1])) == bool(later)
+
+
+def next_of(lesson: Lesson) -> str:
+    found = re.search(r"^\*\*Next:\*\*.*", lesson.cells[-1].source, re.MULTILINE)
+    assert found
+    return found[0]
 
 
 @lessons

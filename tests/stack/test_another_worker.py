@@ -9,8 +9,10 @@ from typing import Any
 
 import psutil
 import pytest
+from click.testing import CliRunner
 
 from classroom import lab
+from classroom.cli import main
 from classroom.errors import ClassroomError
 from tests.stack.processes import ROOT, all_gone, eventually
 
@@ -43,8 +45,9 @@ def test_there_is_one_at_a_time() -> None:
 
 
 def test_one_that_does_not_start_says_why() -> None:
-    with pytest.raises(ClassroomError, match=r"No such option.*--pol"):
+    with pytest.raises(ClassroomError, match=r"No such option.*--pol.*\n  next: .*python -m classroom logs another"):
         lab.another_worker("--pol", "threads")
+    assert "No such option" in CliRunner().invoke(main, ["logs", "another"]).output
 
 
 def test_who_waits_for_one_that_stays_is_told() -> None:

@@ -20,6 +20,7 @@ from kombu.entity import Queue
 
 from classroom import beside, lab, web
 from classroom.evidence import wait_until
+from classroom.stack.worker_process import RABBITMQ_NODE
 from tests.stack import troubled
 from tests.stack.processes import ROOT, another_worker
 from tests.stack.rabbit import needs_rabbitmq
@@ -147,6 +148,15 @@ def no_promises() -> Any:
 ON_RABBITMQ = "PreconditionFailed: Queue.declare: (406) PRECONDITION_FAILED - inequivalent arg 'x-max-priority' for queue …"
 
 
+SORTED_QUORUM = (
+    "PreconditionFailed: Queue.declare: (406) PRECONDITION_FAILED - invalid arg 'x-max-priority' "
+    "for queue … of queue type rabbit_quorum_queue"
+)
+OF_ANOTHER_KIND = "PreconditionFailed: Queue.declare: (406) PRECONDITION_FAILED - inequivalent arg 'x-queue-type' for queue …"
+OF_ONE_NAME = "ResourceLocked: Queue.declare: (405) RESOURCE_LOCKED - cannot obtain exclusive access to locked queue '….celery.pidbox'"
+QUORUM = {"x-queue-type": "quorum"}
+
+
 def made_otherwise() -> None:
     """Ask RabbitMQ for a queue that it has, with other arguments."""
     beside.start()
@@ -158,6 +168,29 @@ def made_otherwise() -> None:
             site.send_task("anything", queue=Queue(name))
         finally:
             first.delete()
+            site.close()
+
+
+def made_to_sort() -> None:
+    """Ask RabbitMQ for a quorum queue that sorts."""
+    beside.start()
+    site = beside.plain_app()
+    try:
+        site.send_task("anything", queue=Queue(f"sorted by {os.getpid()}", max_priority=9, queue_arguments=QUORUM))
+    finally:
+        site.close()
+
+
+def read_as_another_kind() -> None:
+    """Start a worker that takes a quorum queue of RabbitMQ for a classic one."""
+    address, site, name = beside.start().amqp, beside.plain_app(), f"kept by {os.getpid()}"
+    with site.connection_for_write() as connection:
+        made = Queue(name, queue_arguments=QUORUM)(connection)
+        made.declare()
+        try:
+            lab.another_worker("-P", "solo", "-Q", name, broker=address).stop()
+        finally:
+            made.delete()
             site.close()
 
 
@@ -199,6 +232,7 @@ PROVOKED: dict[str, Callable[[], Any]] = {
     ).send_task("anything", queue="sloww"),
     "ImproperlyConfigured: Cannot mix new and old setting keys": with_old_and_new_names,
     ON_RABBITMQ: made_otherwise,
+    SORTED_QUORUM: made_to_sort,
     "TimeoutError: The operation timed out.": lambda: add.apply_async((1, 1), queue="nobody", expires=1).get(timeout=0.1),
     "state 'PENDING' of an id that was never sent": lambda: f"state {app.AsyncResult('no-such-id').state!r} of an id that was never sent",
     "get() is None after forget()": forgotten,
@@ -239,10 +273,13 @@ PROVOKED: dict[str, Callable[[], Any]] = {
     "Refusing to deserialize untrusted content of type pickle": lambda: add.apply_async((1, 1), serializer="pickle"),
     "Unable to load celery application. The module nosuch was not found.": lambda: celery_worker("-A", "nosuch"),
     "Unable to load celery application. Module '…' has no attribute 'celery'": lambda: celery_worker("-A", "tests.stack.processes"),
+    OF_ANOTHER_KIND: read_as_another_kind,
+    OF_ONE_NAME: lambda: lab.another_worker("-P", "solo", "-n", RABBITMQ_NODE, "-Q", "nobody", broker=beside.start().amqp).stop(),
     "DuplicateTaskNameWarning: Task name '…' is already registered to a different callable.": lambda: in_a_cell(
         f"@app.task(name={add.name!r}, shared=False)\ndef add(x, y): return 0\nadd.name"
     ),
 }
+SAID_BY_RABBITMQ = (ON_RABBITMQ, SORTED_QUORUM, OF_ANOTHER_KIND, OF_ONE_NAME)
 SAID_BY_THE_WORKER = [words for words in PROVOKED if words.startswith(("Received", "Refusing"))]
 
 
@@ -265,7 +302,7 @@ def test_every_line_of_the_index_is_provoked() -> None:
     assert len(ROWS) >= 25
 
 
-@pytest.mark.parametrize("words", [pytest.param(words, marks=needs_rabbitmq) if words == ON_RABBITMQ else words for words in PROVOKED])
+@pytest.mark.parametrize("words", [pytest.param(words, marks=needs_rabbitmq) if words in SAID_BY_RABBITMQ else words for words in PROVOKED])
 def test_celery_says_so(words: str, log: Path) -> None:
     pattern = ".*".join(re.escape(part) for part in words.split("…"))
     try:
