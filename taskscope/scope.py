@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -13,13 +14,14 @@ from celery.result import ResultBase, ResultSet
 
 from taskscope import canvas, xray
 from taskscope.errors import ScopeError
-from taskscope.film import film, queues, workers, xray_table
+from taskscope.film import COMMANDS, clock_notes, film, queues, workers, xray_table
 from taskscope.history import History, count_transitions
 from taskscope.ledger import Ledger
 from taskscope.model import Task
 from taskscope.projector import Projector
 from taskscope.receiver import Receiver
 from taskscope.states import ENDS
+from taskscope.taps.commands import steps_of
 from taskscope.view import Plan, Recording, View
 from taskscope.words import sentence, was_sent
 
@@ -47,6 +49,7 @@ class Scope:
         self._unread = 0  # observations that were dropped before anybody looked
         self._history = History(limit=MOST)
         self._changed: dict[str, None] = {}
+        self._commands: deque[tuple[float, str]] = deque(maxlen=COMMANDS)
         self._silent: dict[str, float] = {}  # tasks of whose end no worker has told, and since when we know of it
         self.keeps_results = not isinstance(_backend(app), DisabledBackend)
         self.ledger = Ledger()
@@ -102,7 +105,8 @@ class Scope:
         """Return what a reader has to know of a picture of these tasks: silence about others is not said there."""
         with self._lock:
             self._fold()
-            silences = self._silent.values() if ids is None else [self._silent[name] for name in set(ids) & self._silent.keys()]
+            ids = None if ids is None else set(ids)
+            silences = self._silent.values() if ids is None else [self._silent[name] for name in ids & self._silent.keys()]
             said = [line for line in self.status if ": not available: " in line and not line.startswith("commands")]
             due = time.monotonic() - LATE
             if not self._unread and (silent := sum(since < due for since in silences)):
@@ -110,7 +114,7 @@ class Scope:
                 said.append(f"only the result backend told of the end of {which}: the events of that worker are off (start it with -E)")
             elif self._history.seen and not self._history.workers:
                 said.append("no worker was heard: none runs, or it sends no events (start it with -E)")
-            said += [f"something may have been missed: {gap.why}" for gap in self._history.gaps]
+            said += [*self._clock_notes(ids), *_gap_notes(self._history)]
             if self._unread:
                 said.append(
                     f"showing {self._read - self._unread} of {self._read} observations: the oldest were dropped before anybody looked"
@@ -138,6 +142,12 @@ class Scope:
     def sentences(self) -> list[str]:
         """Return one line for each task, without ids and times."""
         return [sentence(task) for task in self.tasks()]
+
+    def commands(self, since: float = 0.0) -> list[tuple[float, str]]:
+        """Return the broker's last commands that moved a message or a result, from a Unix time on: when, and its text."""
+        with self._lock:
+            self._fold()
+            return [one for one in self._commands if one[0] >= since]
 
     def workers(self) -> list[dict[str, Any]]:
         """Return the workers as a film wants them."""
@@ -192,13 +202,27 @@ class Scope:
         history = History()
         history.extend(ledger)
         notes = [note for note in (ledger.shown, ledger.trouble) if note]
-        shot = film(history.tasks(), workers=workers(history.workers, history.heard_until), notes=notes)
+        notes += [*clock_notes(history.workers), *_gap_notes(history)]
+        shot = film(
+            history.tasks(),
+            workers=workers(history.workers, history.heard_until),
+            notes=list(dict.fromkeys(notes)),
+            commands=steps_of(ledger),
+        )
         return Recording(shot, view)
 
     def close(self) -> None:
         """Stop listening; what was seen stays."""
         self.projector.close()
         self._receiver.close()
+
+    def _clock_notes(self, ids: Iterable[str] | None) -> list[str]:
+        known = self._history.workers
+        said = clock_notes(known)
+        if said and ids is not None:
+            hosts = {lane.host for name in ids for lane in self._task(name).lanes}
+            said = clock_notes({host: worker for host, worker in known.items() if host in hosts})
+        return said
 
     def _task(self, name: str) -> Task:
         try:
@@ -211,12 +235,17 @@ class Scope:
         self._unread += end - self._read - len(news)
         self._read = end
         self._history.extend(news)
+        self._commands.extend(steps_of(news))
         for name in self._history.changed():
             self._changed[name] = None
             if not _is_told_by_result_alone(self._task(name)):
                 self._silent.pop(name, None)
             else:
                 self._silent.setdefault(name, time.monotonic())
+
+
+def _gap_notes(history: History) -> list[str]:
+    return [f"something may have been missed: {gap.why}" for gap in history.gaps]
 
 
 def _ids(results: Sequence[ResultBase]) -> list[str] | None:

@@ -2,6 +2,8 @@
 
 import threading
 import time
+from collections import deque
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +57,7 @@ class Played(Scope):
 
     def __init__(self) -> None:
         self._lock, self._read, self._history, self._changed, self._silent = threading.RLock(), 0, History(), {}, {}
-        self._unread = 0
+        self._unread, self._commands = 0, deque()
         self.ledger = Ledger()
 
     @property
@@ -96,6 +98,51 @@ def test_that_no_worker_was_heard_is_told() -> None:
             scope.ledger.append(said)
     assert scope.notes == ["no worker was heard: none runs, or it sends no events (start it with -E)"]
     assert Played().notes == [], "nothing has happened yet"
+
+
+def test_a_clock_that_is_not_ours_is_told_of_the_tasks_that_ran_by_it() -> None:
+    scope = Played()
+    for said in recorded("two_clocks"):
+        scope.ledger.append(said)
+    behind = "the clock of two@cast is 30 s behind: its times are shown as it told them"
+    assert scope.notes == [behind]
+    hosts = {task.id: {lane.host for lane in task.lanes} for task in scope.tasks()}
+    assert [scope.notes_on([name]) for name in hosts] == [[behind] if "two@cast" in ran_on else [] for ran_on in hosts.values()]
+    assert {frozenset(ran_on) for ran_on in hosts.values()} > {frozenset({"one@cast"})}, "some ran on the other host only"
+    scope = Played()
+    for said in recorded("two_clocks"):
+        scope.ledger.append(replace(said, at=said.at + 60) if said.host == "two@cast" else said)
+    assert scope.notes == [behind.replace("behind", "ahead")]
+
+
+def test_a_recording_tells_what_may_have_been_missed_and_whose_clock_is_not_ours(tmp_path: Path) -> None:
+    ledger = Ledger()
+    for said in recorded("two_clocks"):
+        ledger.append(said)
+    at = recorded("two_clocks")[-1].at
+    ledger.append(Observation("event", "gap", at, at + 1, data={"from": at, "to": at + 1, "why": "the broker was away"}))
+    ledger.save(tmp_path / "run.jsonl")
+    assert Scope.replay(tmp_path / "run.jsonl").film()["notes"] == [
+        "the clock of two@cast is 30 s behind: its times are shown as it told them",
+        "something may have been missed: the broker was away",
+    ]
+
+
+def test_a_recording_plays_the_broker_s_commands(tmp_path: Path) -> None:
+    ledger = Ledger()
+    for said in recorded("success"):
+        ledger.append(said)
+    task, at = next((said.task, said.at) for said in ledger if said.kind == "published")
+    for kind, name, text in (
+        ("LPUSH", task, "LPUSH celery {task: add}"),
+        ("BRPOP", None, "BRPOP celery {it waits for the next message}"),
+        ("GET", task, "GET celery-task-meta-… {}"),
+    ):
+        ledger.append(Observation("command", kind, at + 0.001, at + 0.002, task=name, data={"text": text}))
+    ledger.save(tmp_path / "run.jsonl")
+    recording = Scope.replay(tmp_path / "run.jsonl")
+    assert [text for _, text in recording.film()["commands"]] == ["LPUSH celery {task: add}"], "who waits or looks moves nothing"
+    assert "LPUSH celery {task: add}" in recording.still()._repr_mimebundle_()[0]["image/svg+xml"]
 
 
 def test_whoever_interrupts_is_told_what_has_not_ended() -> None:
