@@ -68,8 +68,18 @@ def broker_of(app: Celery) -> Place | None:
 
 
 def backend_of(app: Celery) -> Place | None:
-    """Find the result backend, or None when it is not a plain Redis."""
-    backend = app.backend
+    """Find the result backend, or None when it is not a plain Redis.
+
+    Raises:
+        ScopeError: there is no such backend here, as when its library is not installed.
+    """
+    try:
+        backend = app.backend
+    except Exception as error:  # whatever Celery, or the backend's own module, makes of the setting
+        raise ScopeError(
+            f"the result backend of this app can't be used: {error}",
+            "correct result_backend, or install what it needs; with redis://127.0.0.1:6379/0 it can be looked into",
+        ) from error
     if not isinstance(backend, RedisBackend) or isinstance(backend, SentinelBackend):
         return None
     prefix = backend.task_keyprefix.decode().removesuffix("celery-task-meta-")

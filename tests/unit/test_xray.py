@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from taskscope.errors import ScopeError
 from taskscope.film import xray_table
-from taskscope.gate import Gate, judge
+from taskscope.gate import Gate, gate, judge
 from taskscope.keyspace import Key, backend_of, broker_of, escaped
 from taskscope.messages import Message
 from taskscope.xray import SEPARATOR, Binding, Queue, Snapshot, parse_binding, xray
@@ -230,6 +230,18 @@ def test_other_servers_are_told_in_words(monkeypatch: pytest.MonkeyPatch) -> Non
     seen = xray(Celery("other", broker="memory://", backend="cache+memory://", set_as_current=False))
     assert "only Redis and RabbitMQ can be looked into" in seen.text()
     assert "the result backend is CacheBackend: only Redis" in seen.text()
+
+
+@pytest.mark.parametrize(
+    ("backend", "words"), [("nonsense://", "No module named 'nonsense'"), ("mongodb://localhost", "You need to install the pymongo library")]
+)
+def test_a_backend_that_can_t_be_used_is_told_with_the_next_step(monkeypatch: pytest.MonkeyPatch, backend: str, words: str) -> None:
+    monkeypatch.delenv("CELERY_BROKER_URL", raising=False)
+    monkeypatch.delenv("CELERY_RESULT_BACKEND", raising=False)
+    app = Celery("x", broker="memory://", backend=backend, set_as_current=False)
+    for look in (lambda: xray(app), lambda: gate(app, "some-group")):
+        with pytest.raises(ScopeError, match=f"the result backend of this app can't be used: {words}(.|\n)*next: correct result_backend"):
+            look()
 
 
 def test_a_server_that_is_not_there_and_a_limit_of_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
