@@ -1,7 +1,7 @@
 """The film: what drawing needs of the history, as plain JSON; stills.py and the live view read the same one."""
 
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import inf
 from typing import Any
 
@@ -368,27 +368,6 @@ def workers(known: Mapping[str, Worker], now: float, slots: Mapping[str, int] | 
         {"host": host, "slots": max(worker.slots, (slots or {}).get(host, 0)), "alive": worker.alive_at(now)}
         for host, worker in known.items()
     ]
-
-
-def queues(snapshot: Mapping[str, Any], running: Collection[str] = ()) -> dict[str, dict[str, int]]:
-    """Return the counts of an X-ray's queues as a part of the film: messages that wait, and those taken but not confirmed.
-
-    Where the broker shows each of these, `kept` counts those of tasks that run: a task that is confirmed only at its end is in
-    the broker and in the worker at once.
-    """
-    counts = {
-        queue["name"]: {"waiting": queue["waiting"], "unacked": queue["unacked"] or 0}
-        for queue in snapshot["queues"]
-        if queue["kind"] == "tasks"
-    }
-    for taken in snapshot["unacked"]:
-        counts.setdefault(taken["message"]["queue"], {"waiting": 0, "unacked": 0})["unacked"] += 1
-    shows_each = all(queue["unacked"] is None for queue in snapshot["queues"]) and "unacked" not in (snapshot["of"] or {})
-    if shows_each:
-        for name, told in counts.items():
-            held = [taken["message"]["id"] for taken in snapshot["unacked"] if taken["message"]["queue"] == name]
-            told["kept"] = len(set(held) & set(running))
-    return counts
 
 
 def xray_table(snapshot: Mapping[str, Any], text: str = "") -> dict[str, Any]:

@@ -14,7 +14,8 @@ from celery.result import ResultBase, ResultSet
 
 from taskscope import canvas, xray
 from taskscope.errors import ScopeError
-from taskscope.film import COMMANDS, clock_notes, film, queues, workers, xray_table
+from taskscope.film import COMMANDS, clock_notes, film, workers, xray_table
+from taskscope.glance import Glance
 from taskscope.history import History, count_transitions
 from taskscope.ledger import Ledger
 from taskscope.model import Task
@@ -56,6 +57,7 @@ class Scope:
         self.projector = Projector(self)
         self._receiver = Receiver(app, self.ledger.append, commands).start()
         self._slots = _pools(app, len(self._receiver.workers))
+        self._glance = Glance(app)
 
     def __repr__(self) -> str:
         return f"Scope of {self.app.main or 'an application without a name'}"
@@ -156,10 +158,11 @@ class Scope:
             return workers(self._history.workers, time.time(), self._slots)
 
     def queues(self) -> dict[str, dict[str, int]]:
-        """Return how much each queue holds, by a look into the broker; nothing where that is not possible."""
-        running = [task.id for task in self.tasks() if _runs(task)]  # before the look: who begins later may have been in it as taken
+        """Return how much each queue holds, by a glance into the broker; nothing where that is not possible."""
+        tasks = self.tasks()
+        running = [task.id for task in tasks if _runs(task)]  # before the look: who begins later may have been in it as taken
         try:
-            return queues(xray.xray(self.app).to_json(), running)
+            return self._glance.counts({task.queue for task in tasks if task.queue}, running)
         except ScopeError:
             return {}
 
@@ -215,6 +218,7 @@ class Scope:
         """Stop listening; what was seen stays."""
         self.projector.close()
         self._receiver.close()
+        self._glance.close()
 
     def _clock_notes(self, ids: Iterable[str] | None) -> list[str]:
         known = self._history.workers

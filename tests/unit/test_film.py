@@ -223,16 +223,6 @@ def test_an_xray_is_a_table() -> None:
     assert ["mine", "string", "3 inside", "for ever"] in rows
     assert ["task 0beeb79e…", "", "no message, and no stored result", ""] in rows
     assert rows[-1][2] == "not all are shown: there are 700"
-    assert film_module.queues(_snapshot()) == {"celery": {"waiting": 2, "unacked": 1, "kept": 0}}
-
-
-def test_what_the_broker_keeps_of_the_tasks_that_run() -> None:
-    seen = _snapshot()
-    assert film_module.queues(seen, ["m", "other"])["celery"]["kept"] == 1
-    seen["of"] = {"unacked": 700}
-    assert "kept" not in film_module.queues(seen, ["m"])["celery"], "not all of them were looked at"
-    seen["of"], seen["queues"][0]["unacked"] = {}, 1
-    assert "kept" not in film_module.queues(seen, ["m"])["celery"], "this broker shows numbers, not messages"
 
 
 def test_the_stage_tells_what_the_broker_keeps_and_of_no_other_moment() -> None:
