@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from rich.console import Console
+from rich.table import Table
 
-from taskscope.__main__ import find, main, report, table
+from taskscope import __main__ as terminal
+from taskscope.__main__ import find, main, report, table, watch
 from taskscope.errors import ScopeError
 from taskscope.history import History, Task
 from taskscope.ledger import Ledger
@@ -24,7 +26,7 @@ RECORDED = Path(__file__).resolve().parents[1] / "recorded"
 class Watched:
     """What `table` asks of a scope, with recorded runs behind it."""
 
-    status = ("events: on",)
+    status: tuple[str, ...] = ("events: on",)
 
     def __init__(self, *runs: str) -> None:
         self._history = History()
@@ -50,6 +52,32 @@ def test_each_task_has_a_line_with_its_last_attempt() -> None:
     assert "RETRY" not in retried, "that was the attempt before"
     assert any("✖ FAILURE" in line for line in lines)
     assert any("events: on" in line for line in lines)
+
+
+def test_brackets_in_a_name_or_in_a_reason_are_no_markup() -> None:
+    scope = Watched()
+    scope.status = ("results: lost, trying again: [/x] of [bold]nobody[/bold]",)
+    scope._history.add(Observation("event", "sent", 1.0, 1.0, "t", 0, data={"name": "shop.[/red]", "args": "('[/b]',)", "kwargs": "{}"}))
+    scope._history.add(Observation("event", "[/x]", 2.0, 2.0, "t", host="w"))
+    said = " ".join(drawn(scope))
+    assert "[/x] of [bold]nobody[/bold]" in said
+    assert "[/red]('[/b]')" in said
+
+
+def test_under_load_the_table_is_drawn_ten_times_a_second_at_most_and_the_end_is_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    scope, shown = Played(), list[int]()
+    said = [one for one in recorded("success") if one.task]
+
+    def counted(scope: Scope, height: int) -> Table:
+        # While it is drawn something more is heard, as under load.
+        scope.ledger.append(replace(said[0], at=said[0].at + len(shown), task=f"t{len(shown)}"))
+        shown.append(len(scope.tasks()))
+        return table(scope, height)
+
+    monkeypatch.setattr(terminal, "table", counted)
+    with open("/dev/null", "w") as nowhere:
+        watch(scope, Console(file=nowhere, force_terminal=True, width=100, height=30), time.monotonic() + 0.55)
+    assert 3 <= len(shown) <= 8, "at the beginning, each tenth of a second, and at the end"
 
 
 class Played(Scope):
