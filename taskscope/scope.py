@@ -1,10 +1,11 @@
 """The front door: `Scope(app)` watches a Celery application, and draws what it saw."""
 
+import logging
 import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from celery import Celery
@@ -25,6 +26,8 @@ from taskscope.states import ENDS
 from taskscope.taps.commands import steps_of
 from taskscope.view import Plan, Recording, View
 from taskscope.words import sentence, was_sent
+
+log = logging.getLogger("taskscope")
 
 QUIET = 0.15  # seconds without news, after which a picture may be taken
 LATE = 1.0  # seconds after which a worker that told of nothing is believed to be silent
@@ -50,6 +53,7 @@ class Scope:
         self._unread = 0  # observations that were dropped before anybody looked
         self._history = History(limit=MOST)
         self._changed: dict[str, None] = {}
+        self._aside: set[str] = set()  # tasks that can't be told, and of which the log has been told
         self._commands: deque[tuple[float, str]] = deque(maxlen=COMMANDS)
         self._silent: dict[str, float] = {}  # tasks of whose end no worker has told, and since when we know of it
         self.keeps_results = not isinstance(_backend(app), DisabledBackend)
@@ -116,7 +120,7 @@ class Scope:
                 said.append(f"only the result backend told of the end of {which}: the events of that worker are off (start it with -E)")
             elif self._history.seen and not self._history.workers:
                 said.append("no worker was heard: none runs, or it sends no events (start it with -E)")
-            said += [*self._clock_notes(ids), *_gap_notes(self._history)]
+            said += [*self._clock_notes(ids), *_gap_notes(self._history), *_aside_notes(self._history, ids)]
             if self._unread:
                 said.append(
                     f"showing {self._read - self._unread} of {self._read} observations: the oldest were dropped before anybody looked"
@@ -205,7 +209,7 @@ class Scope:
         history = History()
         history.extend(ledger)
         notes = [note for note in (ledger.shown, ledger.trouble) if note]
-        notes += [*clock_notes(history.workers), *_gap_notes(history)]
+        notes += [*clock_notes(history.workers), *_gap_notes(history), *_aside_notes(history)]
         shot = film(
             history.tasks(),
             workers=workers(history.workers, history.heard_until),
@@ -240,6 +244,10 @@ class Scope:
         self._read = end
         self._history.extend(news)
         self._commands.extend(steps_of(news))
+        for name, error in self._history.aside.items():
+            if name not in self._aside:
+                self._aside.add(name)
+                log.error("the task %s can't be told: %s", name, error)
         for name in self._history.changed():
             self._changed[name] = None
             if not _is_told_by_result_alone(self._task(name)):
@@ -250,6 +258,11 @@ class Scope:
 
 def _gap_notes(history: History) -> list[str]:
     return [f"something may have been missed: {gap.why}" for gap in history.gaps]
+
+
+def _aside_notes(history: History, ids: Collection[str] | None = None) -> list[str]:
+    aside = [error for name, error in history.aside.items() if ids is None or name in ids]
+    return [f"{len(aside)} task{'s' * (len(aside) > 1)} can't be told: {aside[0]}"] if aside else []
 
 
 def _ids(results: Sequence[ResultBase]) -> list[str] | None:

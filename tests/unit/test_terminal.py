@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from taskscope import __main__ as terminal
+from taskscope import fold, history
 from taskscope.__main__ import find, main, report, table, watch
 from taskscope.errors import ScopeError
 from taskscope.history import History, Task
@@ -85,7 +86,7 @@ class Played(Scope):
 
     def __init__(self) -> None:
         self._lock, self._read, self._history, self._changed, self._silent = threading.RLock(), 0, History(), {}, {}
-        self._unread, self._commands = 0, deque()
+        self._unread, self._commands, self._aside = 0, deque(), set()
         self.ledger = Ledger()
 
     @property
@@ -171,6 +172,27 @@ def test_a_recording_plays_the_broker_s_commands(tmp_path: Path) -> None:
     recording = Scope.replay(tmp_path / "run.jsonl")
     assert [text for _, text in recording.film()["commands"]] == ["LPUSH celery {task: add}"], "who waits or looks moves nothing"
     assert "LPUSH celery {task: add}" in recording.still()._repr_mimebundle_()[0]["image/svg+xml"]
+
+
+def test_a_task_that_nobody_understands_takes_no_other_along_and_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(task: str, *more: Any) -> Any:
+        if task == "x":
+            raise TypeError("what is this?")
+        return fold.fold(task, *more)
+
+    monkeypatch.setattr(history, "fold", broken)
+    scope = Played()
+    strange = Observation("event", "sent", 1.0, 1.0, "x", 0)
+    for said in (strange, *recorded("success"), strange):
+        scope.ledger.append(said)
+    assert [task.state for task in scope.tasks()] == ["SUCCESS"]
+    assert set(scope.changed()) == {task.id for task in scope.tasks()}
+    scope.ledger.append(replace(strange, at=2.0))
+    assert scope.notes == ["1 task can't be told: TypeError('what is this?')"]
+    assert scope.notes_on([scope.tasks()[0].id]) == []
+    assert [record.getMessage() for record in caplog.records] == ["the task x can't be told: TypeError('what is this?')"]
 
 
 def test_whoever_interrupts_is_told_what_has_not_ended() -> None:
