@@ -22,8 +22,7 @@ from taskscope.ledger import Ledger
 from taskscope.observation import Observation
 from taskscope.receiver import Receiver
 from tests.stack import quiet
-from tests.stack.processes import eventually
-from tests.stack.processes import PATIENCE, ROOT
+from tests.stack.processes import PATIENCE, ROOT, eventually
 from tutorial_tasks.arithmetic import add
 from tutorial_tasks.lifecycle import count_to, flaky
 
