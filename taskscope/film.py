@@ -18,7 +18,7 @@ _LETTER = {"observed": "o", "inferred": "i", "contradicted": "c"}
 COMMANDS = 500  # of the broker, that are kept: the line under the stage is the last one
 SLOW = 2.0  # seconds by which the words of a worker may be late before its clock is doubted: a busy machine may keep them so long
 CROWD_EVERY = 0.2  # seconds between two tellings of a crowd's counts
-_WITNESS = {"event": "e", "result": "r", "snapshot": "r", "command": "c", "publish": "p"}  # a look at the backend is its word too
+_WITNESS = {"event": "e", "result": "r", "command": "c", "publish": "p"}
 _PARTS = ("workers", "queues", "notes", "xray", "keeps")
 
 

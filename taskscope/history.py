@@ -14,7 +14,7 @@ from taskscope.model import Evidence, Gap, Lane, Mark, SlotUse, Span, Task, Work
 from taskscope.observation import Observation
 from taskscope.slots import Slots
 from taskscope.states import ENDS
-from taskscope.words import label, sentence, transitions
+from taskscope.words import label, sentence
 
 __all__ = [
     "Evidence",
@@ -30,7 +30,6 @@ __all__ = [
     "label",
     "occupancy",
     "sentence",
-    "transitions",
 ]
 
 _WORKERS_SAY = frozenset({"received", "started", *END_OF})
@@ -379,14 +378,12 @@ def occupancy(history: History, host: str) -> list[SlotUse]:
 def _worker(name: str, host: _Host) -> Worker:
     at, _, data = host.beat
     every = data.get("freq")
-    active = data.get("active")
     return Worker(
         name,
         alive=host.last_goodbye == -math.inf or at > host.last_goodbye,
         heard=host.heard,
         offset=host.offset,
         every=float(every) if isinstance(every, int | float) and every > 0 else 2.0,
-        active=active if isinstance(active, int) else None,
         slots=host.slots.count,
     )
 
