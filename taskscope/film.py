@@ -101,9 +101,10 @@ class Camera:
         upserts = [change for task in self._looked_at(tasks) if (change := self._upsert(task))]
         self._count_crowd(tasks)
         drops = self._drop()
+        fresh = self._ordered(commands)
         if self.origin is not None:  # before anything has happened there is no time that would pass
             # A worker whose clock is ahead has told of what is still to come by ours: what it told is on the picture all the same.
-            told = max(self._last(upserts), self._crowd.last if self._crowd else 0)
+            told = max(self._last(upserts), self._crowd.last if self._crowd else 0, fresh[-1][0] if fresh else 0)
             self._now = max(self._now, told, self._seconds(now) if now is not None else 0)
         changes: dict[str, Any] = {
             "now": self._now,
@@ -113,7 +114,7 @@ class Camera:
         }
         if drops:
             changes["drops"] = drops
-        if fresh := self._ordered(commands):
+        if fresh:
             self._commands.extend(fresh)
             changes["commands"] = fresh
         for name in parts.keys() - set(_PARTS):

@@ -139,6 +139,7 @@ def test_the_line_under_the_stage_is_the_broker_s_own_command(app: Celery, tmp_p
     result.get(timeout=10)
     evidence.wait_until(lambda: any(text.startswith("HDEL unacked") for _, text in watching.commands()), 10, "the message is confirmed")
     told = watching.commands()
+    watching.close()
     moved = [text.partition(" ")[0] for _, text in told if result.id in text]
     assert moved[0] == "LPUSH"
     assert {"HSET", "HDEL", "SETEX"} <= set(moved), "taken, confirmed, stored"
@@ -147,8 +148,7 @@ def test_the_line_under_the_stage_is_the_broker_s_own_command(app: Celery, tmp_p
     assert watching.commands(at) == [one for one in told if one[0] == at]
     watching.save(tmp_path / "run.jsonl")
     picture = Scope.replay(tmp_path / "run.jsonl")._repr_mimebundle_()[0]["image/svg+xml"]
-    assert f"{told[-1][1][:30]}" in picture
-    watching.close()
+    assert told[-1][1][:30] in picture
 
 
 def test_what_is_stored_of_a_view_are_pictures_and_words_and_nothing_else(scope: Scope) -> None:

@@ -134,6 +134,8 @@ def test_a_command_is_taken_once_also_where_a_transaction_gives_several_the_same
     assert changes["commands"] == [[0.2, "HDEL unacked"]]
     assert "commands" not in camera.take([], commands=told)
     assert [text for _, text in camera.film()["commands"]] == ["LPUSH celery", "HSET unacked", "HDEL unacked"]
+    camera.take([], commands=[(ORIGIN + 7, "SETEX celery-task-meta-…")])
+    assert camera.film()["now"] == 7, "the last one is on the picture, too"
 
 
 def test_a_limit_drops_the_oldest_that_ended_and_says_so() -> None:
