@@ -1,13 +1,19 @@
 """Measure the history against its budget: `python -m benchmarks.fold`. The exit code is 1 when a row is over it."""
 
 import gc
+import json
 import random
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 
+from taskscope.film import Camera
 from taskscope.history import History
+from taskscope.ledger import Ledger
 from taskscope.observation import Observation
+from taskscope.taps import plain as kept
 
 _OBSERVATIONS = 10_000
 _REPEATS = 7
@@ -75,8 +81,35 @@ def fold_in_batches(said: list[Observation], batch: int) -> None:
             history.task(task)
 
 
-def main() -> int:
-    """Print each row with its budget; return 1 when one is over it."""
+def heard(said: Observation) -> Observation:
+    """Return an observation as a tap makes it: each text comes anew from the network, and only names are kept once."""
+    data = kept.data(json.loads(json.dumps(said.data)))
+    return replace(said, task=kept.kept_once(json.loads(json.dumps(said.task))), data=data)
+
+
+def memory(count: int = _OBSERVATIONS) -> float:
+    """Return how many bytes the kernel holds for each observation: in the ledger, in the history, and in the camera of a live view."""
+    ledger, history, camera = Ledger(), History(), Camera()
+    coming = observed(count)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        while coming:
+            ledger.append(heard(coming.pop(0)))
+        history.extend(ledger)
+        camera.take(history.tasks())
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0] / count
+    finally:
+        tracemalloc.stop()
+
+
+Row = tuple[str, float, str, float | None]
+"""What was measured, the number, its unit, and the budget, if there is one."""
+
+
+def rows() -> list[Row]:
+    """Measure all of it."""
     plain = observed(_OBSERVATIONS)
     progress = [
         *(each for each in plain if each.task == plain[0].task and each.kind in ("published", "received", "started")),
@@ -91,7 +124,7 @@ def main() -> int:
         for part, kind in enumerate(("received", "started", "retried"))
     ]
     each = 1e6 / _OBSERVATIONS
-    rows = [
+    return [
         ("10,000 observations at once", seconds(lambda: fold_at_once(plain)) * 1e3, "ms", 150.0),
         ("in batches of 1,000, each", seconds(lambda: fold_in_batches(plain, 1000)) * each, "us", 20.0),
         ("in batches of 100, each", seconds(lambda: fold_in_batches(plain, 100)) * each, "us", 20.0),
@@ -104,11 +137,16 @@ def main() -> int:
             "us",
             None,
         ),
+        ("memory of ledger, history and one live view, for each", memory(), "B", 1536.0),
     ]
+
+
+def main() -> int:
+    """Print each row with its budget; return 1 when one is over it."""
     over = False
-    for name, value, unit, budget in rows:
+    for name, value, unit, budget in rows():
         over |= budget is not None and value > budget
-        print(f"{name:50} {value:8.1f} {unit}" + (f"   budget {budget:g}" if budget else ""))
+        print(f"{name:53} {value:8.1f} {unit}" + (f"   budget {budget:g}" if budget else ""))
     return int(over)
 
 

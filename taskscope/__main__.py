@@ -19,7 +19,7 @@ from taskscope.scope import QUIET, Scope
 from taskscope.states import ENDS, looks_of
 from taskscope.words import label, sentence
 
-REFRESH = 0.1  # seconds
+REFRESH = 0.1  # seconds from one drawing to the next, at least
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -56,6 +56,9 @@ def watch(scope: Scope, console: Console, deadline: float | None) -> None:
             if scope.ledger.wait(position, REFRESH):
                 position = scope.ledger.position
                 live.update(table(scope, console.height), refresh=True)
+                # Under load there is always news: nobody reads faster than this, and the program that is watched needs the processor.
+                time.sleep(REFRESH if deadline is None else max(0.0, min(REFRESH, deadline - time.monotonic())))
+        live.update(table(scope, console.height), refresh=True)
 
 
 def report(scope: Scope, say: Callable[[str], None], deadline: float | None) -> None:
@@ -90,7 +93,7 @@ def table(scope: Scope, height: int) -> Table:
     """Return the newest tasks as a table that fits a terminal of so many lines."""
     tasks = scope.tasks()
     shown = tasks[-max(height - 6, 1) :]
-    found = Table(expand=True, caption="  ".join(scope.status), caption_justify="left")
+    found = Table(expand=True, caption=Text("  ".join(scope.status)), caption_justify="left")
     for title, ratio in (("task", 3), ("attempt", 1), ("way", 6), ("result", 2)):
         found.add_column(title, ratio=ratio, overflow="ellipsis", no_wrap=True)
     for task in shown:

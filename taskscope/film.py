@@ -1,11 +1,13 @@
 """The film: what drawing needs of the history, as plain JSON; stills.py and the live view read the same one."""
 
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from math import inf
 from typing import Any
 
 from taskscope import layout
 from taskscope.crowd import Crowd, condensed, steps_of
+from taskscope.fold import CLOCK_DOUBT
 from taskscope.history import Lane, Task, Worker, label, sentence
 from taskscope.layout import Rows, Shelf
 from taskscope.states import CALLED_OFF, ENDS
@@ -13,8 +15,10 @@ from taskscope.states import CALLED_OFF, ENDS
 Film = dict[str, Any]
 
 _LETTER = {"observed": "o", "inferred": "i", "contradicted": "c"}
+COMMANDS = 500  # of the broker, that are kept: the line under the stage is the last one
+SLOW = 2.0  # seconds by which the words of a worker may be late before its clock is doubted: a busy machine may keep them so long
 CROWD_EVERY = 0.2  # seconds between two tellings of a crowd's counts
-_WITNESS = {"event": "e", "result": "r", "snapshot": "r", "command": "c", "publish": "p"}  # a look at the backend is its word too
+_WITNESS = {"event": "e", "result": "r", "command": "c", "publish": "p"}
 _PARTS = ("workers", "queues", "notes", "xray", "keeps")
 
 
@@ -55,7 +59,10 @@ class Camera:
         self._graphs: list[dict[str, Any]] = []
         self._graphs_changed = False
         self._parts: dict[str, Any] = {"workers": [], "queues": {}, "notes": [], "xray": None, "keeps": True}
-        self._commands: deque[list[Any]] = deque(maxlen=500)
+        self._commands: deque[list[Any]] = deque(maxlen=COMMANDS)
+        self._early: list[tuple[float, str]] = []  # commands from before anything has happened
+        self.commanded = 0.0  # the Unix time of the last command that was taken: where to ask from next
+        self._last_commands: set[str] = set()  # those of that moment, for the broker gives a transaction one time
         self._crowd: Crowd | None = None  # once there are more tasks than can be looked at
         self._crowd_told: float | None = 0.0  # when, on the film's clock; None when nothing is new
         self._homes: dict[str, str] = {}  # planned tasks, and which node stands for them
@@ -82,7 +89,7 @@ class Camera:
         """Note what the backend's own counter of a chord says: so many of its header have been counted in, if it says so."""
         counts = self._counts.setdefault(box, [])
         if counted is not None and (not counts or counts[-1][1] != counted):
-            counts.append([self._seconds(at), counted])
+            counts.append([at, counted])
             self._graphs_changed = True
 
     def take(
@@ -90,13 +97,15 @@ class Camera:
     ) -> dict[str, Any]:
         """Take changed tasks in; return what changed on the film, for `Stage.push`."""
         tasks = list(tasks)
+        self._set_origin(tasks)
         upserts = [change for task in self._looked_at(tasks) if (change := self._upsert(task))]
         self._count_crowd(tasks)
         drops = self._drop()
+        fresh = self._ordered(commands)
         if self.origin is not None:  # before anything has happened there is no time that would pass
-            self._now = max(
-                self._now, self._seconds(now) if now is not None else max(self._last(upserts), self._crowd.last if self._crowd else 0)
-            )
+            # A worker whose clock is ahead has told of what is still to come by ours: what it told is on the picture all the same.
+            told = max(self._last(upserts), self._crowd.last if self._crowd else 0, fresh[-1][0] if fresh else 0)
+            self._now = max(self._now, told, self._seconds(now) if now is not None else 0)
         changes: dict[str, Any] = {
             "now": self._now,
             "origin": self.origin,
@@ -105,7 +114,6 @@ class Camera:
         }
         if drops:
             changes["drops"] = drops
-        fresh = [[self._seconds(at), text] for at, text in commands]
         if fresh:
             self._commands.extend(fresh)
             changes["commands"] = fresh
@@ -148,8 +156,7 @@ class Camera:
         }
 
     def _seconds(self, at: float) -> float:
-        if self.origin is None:
-            self.origin = at
+        assert self.origin is not None  # the earliest mark of the first tasks that were taken
         return round(at - self.origin, 4)
 
     def _last(self, upserts: Iterable[Mapping[str, Any]]) -> float:
@@ -163,7 +170,6 @@ class Camera:
             return tasks
         room = max(0, room + sum(entry["state"] in ENDS and not self._is_node(name) for name, entry in self._entries.items()))
         beyond = {task.id for task in new[: len(new) - min(room, self._limit)]}
-        self._set_origin(tasks[0])
         self._dropped |= beyond
         if self._crowd is None:
             self._crowd = Crowd()
@@ -190,14 +196,29 @@ class Camera:
         marks = [[mark.state, self._seconds(mark.at), _LETTER[mark.evidence], mark.note] for mark in lane.marks]
         return {"attempt": lane.attempt, "host": lane.host, "slot": lane.slot, "cells": (0, 0, 0), "marks": marks}
 
-    def _set_origin(self, task: Task) -> None:
+    def _set_origin(self, tasks: Sequence[Task]) -> None:
         if self.origin is None:
-            self.origin = min((mark.at for lane in task.lanes for mark in lane.marks), default=None)
+            marks = (mark.at for task in tasks for lane in task.lanes for mark in lane.marks)
+            told = (at for task in tasks for at, _ in task.broker)  # of a message of which nothing else was seen
+            self.origin = min(marks, default=min(told, default=None))
+
+    def _ordered(self, commands: Iterable[tuple[float, str]]) -> list[list[Any]]:
+        """Return the commands that are new, on the film's clock."""
+        for at, text in commands:
+            if at < self.commanded or (at == self.commanded and text in self._last_commands):
+                continue
+            if at > self.commanded:
+                self.commanded, self._last_commands = at, set()
+            self._last_commands.add(text)
+            self._early.append((at, text))
+        if self.origin is None:
+            return []
+        early, self._early = self._early[-COMMANDS:], []
+        return [[self._seconds(at), text] for at, text in early]
 
     def _upsert(self, task: Task) -> dict[str, Any] | None:
         if task.id in self._dropped:
             return None
-        self._set_origin(task)
         old = self._entries.get(task.id)
         planned = not self._spawned(task)
         lanes = [self._lane(task, lane, old) for lane in task.lanes]
@@ -311,7 +332,8 @@ class Camera:
                     extra.append({**self._entries[name], "parent": parent})
             laid = layout.graph(plan, extra)
             for gate in laid["gates"]:
-                gate["counts"] = self._counts.get(laid["boxes"][gate["box"]]["id"], [])
+                counts = self._counts.get(laid["boxes"][gate["box"]]["id"], [])
+                gate["counts"] = [[self._seconds(at), counted] for at, counted in counts] if self.origin is not None else []
             self._graphs.append(laid)
         self._graphs_changed = False
         return self._graphs
@@ -330,33 +352,23 @@ class _Stay:
             self._shelf = None
 
 
+def clock_notes(known: Mapping[str, Worker]) -> list[str]:
+    """Return a note on each worker whose clock is not ours: nothing of what it told is moved, so its times stand beside others."""
+    said = []
+    for host, worker in known.items():
+        if worker.offset < -CLOCK_DOUBT:
+            said.append(f"the clock of {host} is {-worker.offset:.0f} s ahead: its times are shown as it told them")
+        elif SLOW < worker.offset < inf:
+            said.append(f"the clock of {host} is {worker.offset:.0f} s behind: its times are shown as it told them")
+    return said
+
+
 def workers(known: Mapping[str, Worker], now: float, slots: Mapping[str, int] | None = None) -> list[dict[str, Any]]:
     """Return a history's workers as a part of the film; `slots` tells what is known of their pools from elsewhere."""
     return [
         {"host": host, "slots": max(worker.slots, (slots or {}).get(host, 0)), "alive": worker.alive_at(now)}
         for host, worker in known.items()
     ]
-
-
-def queues(snapshot: Mapping[str, Any], running: Collection[str] = ()) -> dict[str, dict[str, int]]:
-    """Return the counts of an X-ray's queues as a part of the film: messages that wait, and those taken but not confirmed.
-
-    Where the broker shows each of these, `kept` counts those of tasks that run: a task that is confirmed only at its end is in
-    the broker and in the worker at once.
-    """
-    counts = {
-        queue["name"]: {"waiting": queue["waiting"], "unacked": queue["unacked"] or 0}
-        for queue in snapshot["queues"]
-        if queue["kind"] == "tasks"
-    }
-    for taken in snapshot["unacked"]:
-        counts.setdefault(taken["message"]["queue"], {"waiting": 0, "unacked": 0})["unacked"] += 1
-    shows_each = all(queue["unacked"] is None for queue in snapshot["queues"]) and "unacked" not in (snapshot["of"] or {})
-    if shows_each:
-        for name, told in counts.items():
-            held = [taken["message"]["id"] for taken in snapshot["unacked"] if taken["message"]["queue"] == name]
-            told["kept"] = len(set(held) & set(running))
-    return counts
 
 
 def xray_table(snapshot: Mapping[str, Any], text: str = "") -> dict[str, Any]:

@@ -312,7 +312,6 @@ def _match_stored(drafts: list[_Draft], stored: Sequence[Observation]) -> None:
 
     What the worker told too is matched first, each kind for itself: an attempt's RETRY may be stored after the next one's STARTED.
     """
-    stored = _without_looks(stored)
     homes: dict[int, _Draft] = {}
     if drafts:
         starts = [i for i, said in enumerate(stored) if said.data["state"] == "STARTED"]
@@ -323,7 +322,7 @@ def _match_stored(drafts: list[_Draft], stored: Sequence[Observation]) -> None:
     current: _Draft | None = None
     for i, said in enumerate(stored):
         state = str(said.data["state"])
-        if state in ("PENDING", "RECEIVED"):  # not Celery's; a look at a key that was not there
+        if state in ("PENDING", "RECEIVED"):  # not Celery's
             continue
         draft = homes.get(i) or _home(drafts, current, said, state)
         if state == "STARTED":
@@ -339,15 +338,6 @@ def _match_stored(drafts: list[_Draft], stored: Sequence[Observation]) -> None:
         if current is None or (draft.attempt or 0, draft.at) >= (current.attempt or 0, current.at):
             current = draft
     drafts.sort(key=lambda draft: draft.attempt or 0)
-
-
-def _without_looks(stored: Sequence[Observation]) -> list[Observation]:
-    """Leave out where somebody looked, and it was still so."""
-    kept: list[Observation] = []
-    for said in stored:
-        if said.source == "result" or not kept or kept[-1].data["state"] != said.data["state"]:
-            kept.append(said)
-    return kept
 
 
 def _pair(

@@ -9,7 +9,7 @@ from celery import Celery
 from celery.states import PROPAGATE_STATES
 
 from taskscope.errors import ScopeError
-from taskscope.keyspace import Key, backend_of, escaped, photograph
+from taskscope.keyspace import Key, backend_of, photograph
 
 MANY = 1000  # results of a header that are looked through for a failure
 
@@ -51,11 +51,11 @@ def gate(app: Celery, group_id: str) -> Gate:
             f"the result backend is {type(app.backend).__name__}: only Redis keeps a counter for a chord", "use a Redis result backend"
         )
     stem = app.backend.get_key_for_group(group_id)
+    # By name: to look for them would be to go through the whole database, which may hold a million results.
+    names = {suffix: stem + f".{suffix}".rstrip(".").encode() for suffix in MEANINGS}
     with place.open() as client:
-        # By pattern, because the suffixes differ between versions of Celery.
-        names = list(client.scan_iter(match=escaped(stem.decode()) + "*", count=1000))
-        found = photograph(client, names, MANY)
-    return judge({key.name.removeprefix(stem.decode()).removeprefix("."): key for key in found.values()})
+        found = photograph(client, names.values(), MANY)
+    return judge({suffix: found[name] for suffix, name in names.items() if name in found})
 
 
 def judge(keys: Mapping[str, Key]) -> Gate:

@@ -14,7 +14,7 @@ from taskscope.model import Evidence, Gap, Lane, Mark, SlotUse, Span, Task, Work
 from taskscope.observation import Observation
 from taskscope.slots import Slots
 from taskscope.states import ENDS
-from taskscope.words import label, sentence, transitions
+from taskscope.words import label, sentence
 
 __all__ = [
     "Evidence",
@@ -30,7 +30,6 @@ __all__ = [
     "label",
     "occupancy",
     "sentence",
-    "transitions",
 ]
 
 _WORKERS_SAY = frozenset({"received", "started", *END_OF})
@@ -124,6 +123,7 @@ class History:
         self._dirty: dict[str, None] = {}
         self._changed: dict[str, None] = {}
         self._forgotten: set[str] = set()
+        self._aside: dict[str, str] = {}  # tasks of which something was said that can't be folded, and why
         self._hosts: dict[str, _Host] = {}
         self._gaps: set[Gap] = set()
         self._doubtful: set[str] = set()  # tasks whose evidence depends on who listened when
@@ -145,7 +145,7 @@ class History:
             return
         story = self._stories.get(task)
         if story is None:
-            if task in self._forgotten:
+            if task in self._forgotten or task in self._aside:
                 return
             story = self._stories[task] = _Story()
             self._order = None
@@ -236,6 +236,12 @@ class History:
         return len(self._stories) + len(self._forgotten)
 
     @property
+    def aside(self) -> dict[str, str]:
+        """Return the tasks that were set aside, for something was said of them that can't be folded, each with the error."""
+        self._refresh()
+        return dict(self._aside)
+
+    @property
     def workers(self) -> dict[str, Worker]:
         """Return the workers by their node names, in the order of the names."""
         self._refresh()
@@ -268,7 +274,12 @@ class History:
         if self._dirty:
             hosts: set[_Host] = set()
             for task in self._dirty:
-                self._fold(task, hosts)
+                try:
+                    self._fold(task, hosts)
+                except Exception as error:  # one task that nobody understands must not take all others along
+                    self._drop(task)
+                    self._aside[task] = repr(error)
+                    self._order = None
             self._changed.update(self._dirty)
             self._dirty.clear()
             for host in hosts:
@@ -328,16 +339,19 @@ class History:
             return not (story.folded and story.folded.fields.get("state") in ENDS), story.first, task
 
         for task in sorted(self._stories, key=unended_last)[:count]:
-            story = self._stories.pop(task)
-            for strip in story.folded.strips if story.folded else ():
-                if host := self._hosts.get(strip.host):
-                    host.slots.drop((task, strip.attempt, strip.delivery))
-                    host.open.pop(task, None)
-            self._doubtful.discard(task)
-            self._awaited.pop(task, None)
-            self._changed.pop(task, None)
+            self._drop(task)
             self._forgotten.add(task)
         self._order = None
+
+    def _drop(self, task: str) -> None:
+        story = self._stories.pop(task)
+        for strip in story.folded.strips if story.folded else ():
+            if host := self._hosts.get(strip.host):
+                host.slots.drop((task, strip.attempt, strip.delivery))
+                host.open.pop(task, None)
+        self._doubtful.discard(task)
+        self._awaited.pop(task, None)
+        self._changed.pop(task, None)
 
 
 def count_transitions(history: History) -> int:
@@ -364,14 +378,12 @@ def occupancy(history: History, host: str) -> list[SlotUse]:
 def _worker(name: str, host: _Host) -> Worker:
     at, _, data = host.beat
     every = data.get("freq")
-    active = data.get("active")
     return Worker(
         name,
         alive=host.last_goodbye == -math.inf or at > host.last_goodbye,
         heard=host.heard,
         offset=host.offset,
         every=float(every) if isinstance(every, int | float) and every > 0 else 2.0,
-        active=active if isinstance(active, int) else None,
         slots=host.slots.count,
     )
 

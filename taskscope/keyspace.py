@@ -13,6 +13,8 @@ from celery.backends.redis import RedisBackend, SentinelBackend
 
 from taskscope.errors import ScopeError
 
+SEPARATOR = "\x06\x16"  # of a binding's parts, and of a queue and its priority
+STEPS = (0, 3, 6, 9)  # the priorities for which the Redis transport keeps a list
 CONNECT_PATIENCE, ANSWER_PATIENCE = 2.0, 5.0
 SCAN_PATIENCE = 5.0  # seconds; a server with more keys than that is shown in part
 SCAN_STEP = 1000  # keys per round trip: a fraction of a millisecond of the server's time
@@ -29,23 +31,54 @@ class Place:
 
     @contextmanager
     def open(self) -> Iterator["redis.Redis"]:
-        """Connect, and turn the server's silence or refusal into words.
+        """Connect until the block ends, and turn the server's silence or refusal into words.
 
         Raises:
             ScopeError: the server is not there, or does not let us in.
         """
+        client = self.connect()
+        try:
+            with self.answering():
+                yield client
+        finally:
+            client.close()
+            client.connection_pool.disconnect()
+
+    def connect(self) -> "redis.Redis":
+        """Return a client that connects when it is first used, and again when it was cut off; whoever takes it closes it."""
         patience = {"socket_connect_timeout": CONNECT_PATIENCE, "socket_timeout": ANSWER_PATIENCE}
         # A path on this machine has no such thing as a time to connect.
         if "path" in self.parameters:
             del patience["socket_connect_timeout"]
-        client = redis.Redis(connection_pool=redis.ConnectionPool(**{**self.parameters, **patience}))
+        return redis.Redis(connection_pool=redis.ConnectionPool(**{**self.parameters, **patience}))
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Turn the server's silence or refusal in the block into words.
+
+        Raises:
+            ScopeError: the server is not there, or does not let us in.
+        """
         try:
-            yield client
+            yield
         except redis.RedisError as error:
             raise ScopeError(f"{self.where} does not answer: {error}", "is it running, and are its address and password right?") from error
-        finally:
-            client.close()
-            client.connection_pool.disconnect()
+
+
+class BrokerNames:
+    """What the keys of the broker are called, by the application's settings, without the prefix."""
+
+    def __init__(self, app: Celery) -> None:
+        options = app.conf.broker_transport_options or {}
+        self.separator = str(options.get("sep", SEPARATOR))
+        self.steps = [int(step) for step in options.get("priority_steps", STEPS)]
+        self.unacked = str(options.get("unacked_key", "unacked"))
+        self.index = str(options.get("unacked_index_key", f"{self.unacked}_index"))
+        self.mutex = str(options.get("unacked_mutex_key", f"{self.unacked}_mutex"))
+
+    def lists_of(self, queue: str) -> list[str]:
+        """Name the lists of a queue, one for each priority."""
+        return [f"{queue}{self.separator}{step}" if step else queue for step in self.steps]
 
 
 def broker_of(app: Celery) -> Place | None:
@@ -68,8 +101,18 @@ def broker_of(app: Celery) -> Place | None:
 
 
 def backend_of(app: Celery) -> Place | None:
-    """Find the result backend, or None when it is not a plain Redis."""
-    backend = app.backend
+    """Find the result backend, or None when it is not a plain Redis.
+
+    Raises:
+        ScopeError: there is no such backend here, as when its library is not installed.
+    """
+    try:
+        backend = app.backend
+    except Exception as error:  # whatever Celery, or the backend's own module, makes of the setting
+        raise ScopeError(
+            f"the result backend of this app can't be used: {error}",
+            "correct result_backend, or install what it needs; with redis://127.0.0.1:6379/0 it can be looked into",
+        ) from error
     if not isinstance(backend, RedisBackend) or isinstance(backend, SentinelBackend):
         return None
     prefix = backend.task_keyprefix.decode().removesuffix("celery-task-meta-")

@@ -78,7 +78,6 @@ class Worker:
     # shown, and never taken off any time.
     offset: float
     every: float = 2.0  # seconds between its heartbeats
-    active: int | None = None  # tasks that it runs, by its last heartbeat
     slots: int = 0  # so many tasks ran at once, at most
 
     def alive_at(self, now: float) -> bool:

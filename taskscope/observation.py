@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-Source = Literal["event", "result", "command", "publish", "snapshot"]
-"""Who said it: a Celery event, the result backend, the broker's command log, our own process's publishing, or a look at the broker."""
+Source = Literal["event", "result", "command", "publish"]
+"""Who said it: a Celery event, the result backend, the broker's command log, or our own process's publishing."""
 
 SOURCES: frozenset[str] = frozenset(get_args(Source))
 

@@ -1,5 +1,7 @@
 """The receiver: all taps of one app, started together, proven to listen, and shared by everybody in this process who watches it."""
 
+import _thread
+import atexit
 import contextlib
 import logging
 import os
@@ -40,7 +42,7 @@ class Receiver:
         self._append = ledger_append
         self._commands = commands
         self._taps: _Taps | None = None
-        self._release: Callable[[], None] | None = None
+        self._release: weakref.finalize[..., Receiver] | None = None
 
     def start(self, timeout: float = 5) -> "Receiver":
         """Return when every tap is proven to listen, or has said that it can't.
@@ -51,8 +53,9 @@ class Receiver:
         if self._taps is None or not self._taps.is_ours():
             taps = _join(self._app, self._append)
             self._taps = taps
-            # Whoever forgets to close is closed when the receiver is gone, or at the end of the process.
-            self._release = weakref.finalize(self, _leave, taps, self._append)
+            # Whoever forgets to close is closed when the receiver is gone; what is left at the end of the process, then.
+            self._release = weakref.finalize(self, _leave_from_anywhere, taps, self._append)
+            self._release.atexit = False
         try:
             self._taps.listen(self._commands, timeout)
         except BaseException:
@@ -76,9 +79,9 @@ class Receiver:
 
     def close(self) -> None:
         """Stop listening; the taps end with the last receiver of the app."""
-        release, self._release, self._taps = self._release, None, None
-        if release:
-            release()
+        taps, release, self._release, self._taps = self._taps, self._release, None, None
+        if taps and release and release.detach():
+            _leave(taps, self._append)
 
 
 class _Taps:
@@ -171,6 +174,20 @@ def _leave(taps: _Taps, append: Append) -> None:
         if _registry.get(id(taps.app)) is taps:
             del _registry[id(taps.app)]
     taps.close()
+
+
+def _leave_from_anywhere(taps: _Taps, append: Append) -> None:
+    """Leave in a thread of its own: the garbage collector calls this between any two lines, whatever lock is held there."""
+    # To start one of `threading` takes a lock, too, and a bare one that joins others would be listed as alive for ever.
+    _thread.start_new_thread(lambda: threading.Thread(target=_leave, args=(taps, append), daemon=True).start(), ())
+
+
+@atexit.register
+def _end() -> None:
+    """Say goodbye to the brokers, for those who forgot to close."""
+    for taps in list(_registry.values()):
+        if taps.is_ours():
+            taps.close()
 
 
 def _forget() -> None:

@@ -1,9 +1,11 @@
 """The front door: `Scope(app)` watches a Celery application, and draws what it saw."""
 
+import logging
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from celery import Celery
@@ -13,15 +15,19 @@ from celery.result import ResultBase, ResultSet
 
 from taskscope import canvas, xray
 from taskscope.errors import ScopeError
-from taskscope.film import film, queues, workers, xray_table
+from taskscope.film import COMMANDS, clock_notes, film, workers, xray_table
+from taskscope.glance import Glance
 from taskscope.history import History, count_transitions
 from taskscope.ledger import Ledger
 from taskscope.model import Task
 from taskscope.projector import Projector
 from taskscope.receiver import Receiver
 from taskscope.states import ENDS
+from taskscope.taps.commands import steps_of
 from taskscope.view import PATIENCE, Plan, Recording, View
 from taskscope.words import sentence, was_sent
+
+log = logging.getLogger("taskscope")
 
 QUIET = 0.15  # seconds without news, after which a picture may be taken
 LATE = 1.0  # seconds after which a worker that told of nothing is believed to be silent
@@ -46,12 +52,15 @@ class Scope:
         self._unread = 0  # observations that were dropped before anybody looked
         self._history = History(limit=MOST)
         self._changed: dict[str, None] = {}
+        self._aside: set[str] = set()  # tasks that can't be told, and of which the log has been told
+        self._commands: deque[tuple[float, str]] = deque(maxlen=COMMANDS)
         self._silent: dict[str, float] = {}  # tasks of whose end no worker has told, and since when we know of it
         self.keeps_results = not isinstance(_backend(app), DisabledBackend)
         self.ledger = Ledger()
         self.projector = Projector(self)
         self._receiver = Receiver(app, self.ledger.append, commands).start()
         self._slots = _pools(app, len(self._receiver.workers))
+        self._glance = Glance(app)
 
     def __repr__(self) -> str:
         return f"Scope of {self.app.main or 'an application without a name'}"
@@ -101,7 +110,8 @@ class Scope:
         """Return what a reader has to know of a picture of these tasks: silence about others is not said there."""
         with self._lock:
             self._fold()
-            silences = self._silent.values() if ids is None else [self._silent[name] for name in set(ids) & self._silent.keys()]
+            ids = None if ids is None else set(ids)
+            silences = self._silent.values() if ids is None else [self._silent[name] for name in ids & self._silent.keys()]
             said = [line for line in self.status if ": not available: " in line and not line.startswith("commands")]
             due = time.monotonic() - LATE
             if not self._unread and (silent := sum(since < due for since in silences)):
@@ -109,7 +119,7 @@ class Scope:
                 said.append(f"only the result backend told of the end of {which}: the events of that worker are off (start it with -E)")
             elif self._history.seen and not self._history.workers:
                 said.append("no worker was heard: none runs, or it sends no events (start it with -E)")
-            said += [f"something may have been missed: {gap.why}" for gap in self._history.gaps]
+            said += [*self._clock_notes(ids), *_gap_notes(self._history), *_aside_notes(self._history, ids)]
             if self._unread:
                 said.append(
                     f"showing {self._read - self._unread} of {self._read} observations: the oldest were dropped before anybody looked"
@@ -138,6 +148,12 @@ class Scope:
         """Return one line for each task, without ids and times."""
         return [sentence(task) for task in self.tasks()]
 
+    def commands(self, since: float = 0.0) -> list[tuple[float, str]]:
+        """Return the broker's last commands that moved a message or a result, from a Unix time on: when, and its text."""
+        with self._lock:
+            self._fold()
+            return [one for one in self._commands if one[0] >= since]
+
     def workers(self) -> list[dict[str, Any]]:
         """Return the workers as a film wants them."""
         with self._lock:
@@ -145,10 +161,11 @@ class Scope:
             return workers(self._history.workers, time.time(), self._slots)
 
     def queues(self) -> dict[str, dict[str, int]]:
-        """Return how much each queue holds, by a look into the broker; nothing where that is not possible."""
-        running = [task.id for task in self.tasks() if _runs(task)]  # before the look: who begins later may have been in it as taken
+        """Return how much each queue holds, by a glance into the broker; nothing where that is not possible."""
+        tasks = self.tasks()
+        running = [task.id for task in tasks if _runs(task)]  # before the look: who begins later may have been in it as taken
         try:
-            return queues(xray.xray(self.app).to_json(), running)
+            return self._glance.counts({task.queue for task in tasks if task.queue}, running)
         except ScopeError:
             return {}
 
@@ -191,13 +208,28 @@ class Scope:
         history = History()
         history.extend(ledger)
         notes = [note for note in (ledger.shown, ledger.trouble) if note]
-        shot = film(history.tasks(), workers=workers(history.workers, history.heard_until), notes=notes)
+        notes += [*clock_notes(history.workers), *_gap_notes(history), *_aside_notes(history)]
+        shot = film(
+            history.tasks(),
+            workers=workers(history.workers, history.heard_until),
+            notes=list(dict.fromkeys(notes)),
+            commands=steps_of(ledger),
+        )
         return Recording(shot, view)
 
     def close(self) -> None:
         """Stop listening; what was seen stays."""
         self.projector.close()
         self._receiver.close()
+        self._glance.close()
+
+    def _clock_notes(self, ids: Iterable[str] | None) -> list[str]:
+        known = self._history.workers
+        said = clock_notes(known)
+        if said and ids is not None:
+            hosts = {lane.host for name in ids for lane in self._task(name).lanes}
+            said = clock_notes({host: worker for host, worker in known.items() if host in hosts})
+        return said
 
     def _task(self, name: str) -> Task:
         try:
@@ -210,12 +242,26 @@ class Scope:
         self._unread += end - self._read - len(news)
         self._read = end
         self._history.extend(news)
+        self._commands.extend(steps_of(news))
+        for name, error in self._history.aside.items():
+            if name not in self._aside:
+                self._aside.add(name)
+                log.error("the task %s can't be told: %s", name, error)
         for name in self._history.changed():
             self._changed[name] = None
             if not _is_told_by_result_alone(self._task(name)):
                 self._silent.pop(name, None)
             else:
                 self._silent.setdefault(name, time.monotonic())
+
+
+def _gap_notes(history: History) -> list[str]:
+    return [f"something may have been missed: {gap.why}" for gap in history.gaps]
+
+
+def _aside_notes(history: History, ids: Collection[str] | None = None) -> list[str]:
+    aside = [error for name, error in history.aside.items() if ids is None or name in ids]
+    return [f"{len(aside)} task{'s' * (len(aside) > 1)} can't be told: {aside[0]}"] if aside else []
 
 
 def _ids(results: Sequence[ResultBase]) -> list[str] | None:

@@ -210,6 +210,9 @@ def _graph_sentences(film: Mapping[str, Any]) -> list[str]:
                 lines.append(f"{label}: never ran")
             elif task and task["state"]:
                 lines.append(task["sentence"] + (" (unplanned)" if node["kind"] == "unplanned" else ""))
+            elif note := node.get("note"):
+                failed = any(edge["target"] == node["id"] and states.get(edge["source"]) == "FAILURE" for edge in graph["edges"])
+                lines.append(f"{label}: {note if failed else 'not called yet'}")
             else:
                 lines.append(f"{label}: not sent yet")
     return lines

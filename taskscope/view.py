@@ -159,6 +159,7 @@ class View(Picture):
             xray=self.xray,
             keeps=self.scope.keeps_results,
             queues=self.scope.queues() if look and self.view == "stage" else None,
+            commands=self.scope.commands(camera.commanded),
         )
 
     def widget(self) -> Stage:

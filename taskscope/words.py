@@ -4,7 +4,7 @@ import ast
 import re
 from itertools import groupby
 
-from taskscope.model import Lane, Mark, Task
+from taskscope.model import Task
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -22,11 +22,6 @@ def label(task: Task) -> str:
 def was_sent(task: Task) -> bool:
     """Tell whether a witness has said that there was a message: a result can be on record for an id that nobody ever sent."""
     return any(mark.state == "PENDING" for lane in task.lanes for mark in lane.marks)
-
-
-def transitions(task: Task) -> list[tuple[Lane, Mark]]:
-    """Return every mark of the task in order, each with its lane."""
-    return [(lane, mark) for lane in task.lanes for mark in lane.marks]
 
 
 def sentence(task: Task) -> str:

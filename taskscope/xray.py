@@ -15,12 +15,9 @@ from celery import Celery
 from taskscope import rabbitmq
 from taskscope.errors import ScopeError
 from taskscope.gate import MEANINGS, Gate, judge
-from taskscope.keyspace import Key, Place, backend_of, broker_of, names, photograph, shown
+from taskscope.keyspace import SEPARATOR, BrokerNames, Key, Place, backend_of, broker_of, names, photograph, shown
 from taskscope.messages import Message, brief, call
 from taskscope.states import ENDS
-
-SEPARATOR = "\x06\x16"  # of a binding's parts, and of a queue and its priority
-STEPS = (0, 3, 6, 9)  # the priorities for which the Redis transport keeps a list
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,14 +246,12 @@ class _Redis:
         self, app: Celery, place: Place, broker: Place | None, backend: Place | None, limit: int, ids: Collection[str] | None = None
     ) -> None:
         self._place, self._broker, self._backend, self._limit, self._ids = place, broker, backend, limit, ids
-        options = app.conf.broker_transport_options or {}
-        self._separator = str(options.get("sep", SEPARATOR))
-        self._steps = [int(step) for step in options.get("priority_steps", STEPS)]
-        self._unacked = str(options.get("unacked_key", "unacked"))
-        self._index = str(options.get("unacked_index_key", f"{self._unacked}_index"))
-        self._mutex = str(options.get("unacked_mutex_key", f"{self._unacked}_mutex"))
+        self._names = BrokerNames(app)
         self._queues = sorted(app.amqp.queues) if broker else []
-        self._expected_names = {self._unacked, self._index, *(self._list_of(queue, step) for queue in self._queues for step in self._steps)}
+        self._expected_names = {
+            *(self._names.unacked, self._names.index),
+            *(name for queue in self._queues for name in self._names.lists_of(queue)),
+        }
         self._prefixes = {
             kind: getattr(app.backend, f"{attribute}_keyprefix").decode()
             for kind, attribute in (("results", "task"), ("groups", "group"))
@@ -324,9 +319,6 @@ class _Redis:
         """Name the keys that are looked at even if they were not there a moment ago: a message may just have moved there."""
         return [f"{self._broker.prefix}{name}".encode() for name in sorted(self._expected_names)] if self._broker else []
 
-    def _list_of(self, queue: str, step: int) -> str:
-        return f"{queue}{self._separator}{step}" if step else queue
-
     # -- reading ------------------------------------------------------------------------------------------------------
 
     def _read_queues(self, keys: Mapping[bytes, Key], of: dict[str, int]) -> tuple[Queue, ...]:
@@ -335,7 +327,7 @@ class _Redis:
         for key in keys.values():
             rest = self._inside(self._broker, key.name)
             if rest is not None and key.type == "list" and self._looks_like_a_queue(rest, key, bound):
-                name, _, step = rest.rpartition(self._separator)
+                name, _, step = rest.rpartition(self._names.separator)
                 by_step = (name, int(step)) if name and step.isdecimal() else (rest, 0)
                 lists.setdefault(by_step[0], {})[by_step[1]] = key
         queues = []
@@ -348,7 +340,7 @@ class _Redis:
         return _cut("queues", queues, self._limit, of)
 
     def _looks_like_a_queue(self, name: str, key: Key, bound: set[str]) -> bool:
-        base = name.rpartition(self._separator)[0] or name
+        base = name.rpartition(self._names.separator)[0] or name
         return base in bound or base in self._queues or _is_plumbing(name) or any(Message.read(raw).envelope for raw in key.value[:1])
 
     def _read_bindings(self, keys: Mapping[bytes, Key], of: dict[str, int]) -> tuple[Binding, ...]:
@@ -361,13 +353,13 @@ class _Redis:
                 continue
             total += key.size if start == "_kombu.binding." else 0  # the permanent ones are in both
             for member in key.value:
-                if binding := parse_binding(rest.removeprefix(start), shown(member), self._separator):
+                if binding := parse_binding(rest.removeprefix(start), shown(member), self._names.separator):
                     found.add(binding)
         return _cut("bindings", sorted(found, key=_by_name), self._limit, of, max(total, len(found)))
 
     def _read_unacked(self, keys: Mapping[bytes, Key], of: dict[str, int]) -> tuple[Taken, ...]:
         prefix = self._broker.prefix if self._broker else ""
-        held, index = (keys.get(f"{prefix}{name}".encode()) for name in (self._unacked, self._index))
+        held, index = (keys.get(f"{prefix}{name}".encode()) for name in (self._names.unacked, self._names.index))
         if held is None or held.type != "hash":
             return ()
         times = dict(index.value) if index and index.type == "zset" else {}
@@ -415,7 +407,7 @@ class _Redis:
         return _cut("other keys", found, self._limit, of, self._counts.get("others", 0) - queues)
 
     def _meaning(self, rest: str | None) -> str:
-        if rest == self._mutex:
+        if rest == self._names.mutex:
             return "held by the worker that looks for messages to deliver again"
         if rest == "_kombu.binding_deadlines":
             return "when bindings of queues that nobody uses any more may be swept"

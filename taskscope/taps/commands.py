@@ -4,7 +4,7 @@ import base64
 import json
 import re
 import time
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -79,6 +79,16 @@ def observation_of(command: Command, keys: Keys, tags: Tags, arrived: float) -> 
     fields: dict[str, Any] = {"text": found.pop("text"), "client": command.client} | found
     task = plain.kept_once(fields.pop("id", None))
     return Observation("command", verb, command.at, arrived, task=task, attempt=fields.pop("attempt", None), data=plain.data(fields))
+
+
+def steps_of(said: Iterable[Observation]) -> Iterator[tuple[float, str]]:
+    """Find the commands among what was said that moved a message or a result, or told the workers something: when, and its text.
+
+    Who only waits or looks has moved nothing, and a message's place in the index goes with the message.
+    """
+    for one in said:
+        if one.source == "command" and one.task and (one.kind in _STEPS or "method" in one.data):
+            yield one.at, str(one.data.get("text", ""))
 
 
 class CommandsTap(RedisLine):
@@ -244,6 +254,7 @@ _RULES: Mapping[str, Callable[[Command, Keys, Tags], Found]] = {
     "UNSUBSCRIBE": _result,
     "PUBLISH": _publish,
 }
+_STEPS = frozenset({"LPUSH", "RPUSH", "HSET", "HDEL", "SETEX", "SET", "SADD", "DEL"})
 _VERBS = frozenset(spelt.encode() for verb in _RULES for spelt in (verb, verb.lower()))
 
 

@@ -14,7 +14,7 @@ from kombu.serialization import loads
 from kombu.transport import redis as kombu_redis
 from redis.exceptions import ResponseError
 
-from taskscope.taps.listener import Refused
+from taskscope.taps.listener import LARGE, Refused
 from taskscope.taps.redis_line import subscribe
 from taskscope.taps.wire import Wire, connect_like
 
@@ -120,7 +120,7 @@ class RedisEar:
     def _take_all(self, messages: list[Any]) -> None:
         for message in messages:
             if isinstance(message, list) and message and message[0] == b"pmessage":
-                if message[2].startswith(self._of_tasks):
+                if message[2].startswith(self._of_tasks) and len(message[3]) <= LARGE:
                     self._later(partial(body_of, message[3], self._accept))
                     continue
                 try:

@@ -14,6 +14,7 @@ from taskscope.taps.plain import cut
 Say = Callable[[Observation | Unread], None]
 """Where a tap puts what it hears."""
 
+LARGE = 4096  # bytes of a message that is read when it comes, so that what is kept of it is small; the others wait until somebody asks
 TICK = 0.1  # seconds that one read waits at most: how long `close` takes
 GATHERING = 0.01  # seconds from one reading to the next, while there is something to read
 QUIET = 10.0  # seconds of silence after which a tap asks whether it still hears
@@ -94,7 +95,7 @@ class Listener(ABC):
     def close(self, timeout: float = 3.0) -> None:
         """Stop listening; the thread ends by itself when it takes longer than this."""
         self.end()
-        if self._thread.is_alive() and self._thread is not threading.current_thread():
+        if self._thread.is_alive() and self._thread.ident != threading.get_ident():
             self._thread.join(timeout)
 
     @property

@@ -14,7 +14,7 @@ from celery.backends.redis import RedisBackend
 from taskscope.observation import Observation, Source, Unread
 from taskscope.taps import plain
 from taskscope.taps.events import PICKLES
-from taskscope.taps.listener import Refused, Say
+from taskscope.taps.listener import LARGE, Refused, Say
 from taskscope.taps.redis_line import RedisLine
 from taskscope.taps.wire import Connect, connect_like
 
@@ -85,7 +85,9 @@ class ResultsTap(RedisLine):
     def take(self, message: Any) -> None:
         """Keep a result that was stored."""
         if isinstance(message, list) and len(message) == 4 and message[0] == b"pmessage":  # else the answer to a PING
-            self.say(Unread(partial(self._read, message[3], time.time())))
+            unread = Unread(partial(self._read, message[3], time.time()))
+            for one in unread.observations() if len(message[3]) > LARGE else (unread,):
+                self.say(one)
 
     def _read(self, text: bytes, arrived: float) -> list[Observation]:
         try:

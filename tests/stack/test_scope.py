@@ -133,6 +133,25 @@ def test_the_broker_is_a_witness_where_somebody_watches_its_commands(app: Celery
     watching.close()
 
 
+def test_the_line_under_the_stage_is_the_broker_s_own_command(app: Celery, tmp_path: Path) -> None:
+    lab.worker.start()
+    watching = Scope(app, commands=True)
+    result = add.delay(2, 3)
+    result.get(timeout=10)
+    evidence.wait_until(lambda: any(text.startswith("HDEL unacked") for _, text in watching.commands()), 10, "the message is confirmed")
+    told = watching.commands()
+    watching.close()
+    moved = [text.partition(" ")[0] for _, text in told if result.id in text]
+    assert moved[0] == "LPUSH"
+    assert {"HSET", "HDEL", "SETEX"} <= set(moved), "taken, confirmed, stored"
+    assert not {"GET", "BRPOP", "SUBSCRIBE"} & {text.partition(" ")[0] for _, text in told}, "who looks or waits moves nothing"
+    at = told[-1][0]
+    assert watching.commands(at) == [one for one in told if one[0] == at]
+    watching.save(tmp_path / "run.jsonl")
+    picture = Scope.replay(tmp_path / "run.jsonl")._repr_mimebundle_()[0]["image/svg+xml"]
+    assert told[-1][1][:30] in picture
+
+
 def test_what_is_stored_of_a_view_are_pictures_and_words_and_nothing_else(scope: Scope) -> None:
     add.delay(2, 3).get(timeout=10)
     for view in (scope.stage(), scope.lanes(), scope.lanes(by="slot"), scope.states(), scope.witnesses(), scope.xray()):

@@ -13,6 +13,7 @@ from classroom import evidence, lab
 from taskscope.canvas import plan
 from taskscope.errors import ScopeError
 from taskscope.gate import Gate, gate
+from taskscope.glance import Glance
 from taskscope.keyspace import photograph
 from taskscope.xray import Snapshot, xray
 from tutorial_tasks import lifecycle
@@ -123,6 +124,42 @@ def test_looking_changes_nothing_and_only_reads(app: Celery, client: redis.Redis
     assert {"SCAN", "EXEC", "LRANGE"} <= set(commands) <= READING
     assert commands.count("MULTI") <= 2  # one look, one gate
     assert {key: (client.dump(key), client.pexpiretime(key)) for key in client.scan_iter()} == before
+
+
+@pytest.mark.usefixtures("idle")
+def test_a_glance_has_the_numbers_of_the_whole_look_and_does_not_go_through_the_database(app: Celery, client: redis.Redis) -> None:
+    for priority in (0, 4, 9):
+        add.apply_async((1, 1), priority=priority)
+    add.apply_async((2, 2), queue="unread")
+    held = add.apply_async((3, 3), queue="held")
+    (message,) = xray(app).queue("held").messages
+    client.hset("unacked", "tag", f'[{message.raw}, "", "held"]')  # as a worker does that has taken it
+    client.set("celery-task-meta-x", '{"status": "SUCCESS", "result": 1}')
+    glance = Glance(app)
+    heard: list[str] = []
+    with redis.Redis.from_url(app.conf.broker_url, decode_responses=True) as listener, listener.monitor() as monitor:
+        reader = threading.Thread(target=lambda: heard.extend(_until_the_end(monitor)))
+        reader.start()
+        seen = [glance.counts(["unread", "held"], [held.id]) for _ in range(2)]
+        gate(app, "some-group")
+        client.echo("end of the monitor")
+        reader.join(10)
+    assert not reader.is_alive()
+    whole = xray(app)
+    assert seen[0] == seen[1]
+    assert {name: told["waiting"] for name, told in seen[0].items()} == {
+        **dict.fromkeys(app.amqp.queues, 0),
+        **{queue.name: queue.waiting for queue in whole.queues if queue.kind == "tasks"},
+    }
+    assert {name: told["unacked"] for name, told in seen[0].items() if told["unacked"]} == {"held": len(whole.unacked)}
+    assert {name: told["kept"] for name, told in seen[0].items() if told["kept"]} == {"held": 1}
+    commands = [line.split(" ")[0].upper() for line in heard if "ECHO" not in line]
+    assert set(commands) <= READING - {"SCAN", "GETRANGE"}
+    assert commands.count("AUTH") + commands.count("HELLO") <= 2, "one connection for both glances, one for the gate"
+    assert glance._client
+    assert client.client_kill_filter(_id=str(glance._client.client_id())) == 1
+    assert glance.counts(["unread", "held"], [held.id]) == seen[0], "a connection that was cut is made again"
+    glance.close()
 
 
 def _until_the_end(monitor: Any) -> Iterator[str]:

@@ -98,6 +98,46 @@ def test_nothing_is_sent_twice() -> None:
     assert camera.take(films.many_kinds())["upserts"] == []
 
 
+def test_time_begins_with_the_earliest_mark_of_all_that_is_taken_at_once() -> None:
+    one, two = (task("add", f"({n},)", lane(f"t{n}", ("PENDING", n), ("SUCCESS", n + 0.5))) for n in (1, 0))
+    shown = film([one, two], limit=1)
+    assert shown["origin"] == ORIGIN
+    assert min(mark[1] for row in film([one, two])["lanes"] for mark in row["marks"]) == 0
+    camera = Camera()
+    camera.count("g", 1, ORIGIN + 9)
+    camera.take([], commands=[(ORIGIN + 8, "HDEL unacked")])
+    camera.take([one])
+    assert (camera.origin, camera.film()["commands"]) == (ORIGIN + 1, [[7.0, "HDEL unacked"]])
+
+
+def test_of_a_task_of_which_only_the_broker_has_told_the_time_is_the_broker_s() -> None:
+    told = Task("x", broker=((ORIGIN + 2, "confirmed"),))
+    assert film([told])["origin"] == ORIGIN + 2
+
+
+def test_what_a_worker_whose_clock_is_ahead_has_told_is_on_the_picture() -> None:
+    ahead = task("add", "(2, 3)", lane("a", ("PENDING", 0), ("RECEIVED", 30.01), ("STARTED", 30.02), ("SUCCESS", 30.05)), result="5")
+    shown = film([ahead], now=ORIGIN + 0.1)
+    [entry] = nest(shown)
+    here = moment(entry, shown["now"])
+    assert here and here.state == "SUCCESS"
+    camera = Camera(limit=0)  # where it is only counted, too
+    camera.take([ahead], now=ORIGIN + 0.1)
+    assert camera.film()["now"] == 30.05
+
+
+def test_a_command_is_taken_once_also_where_a_transaction_gives_several_the_same_time() -> None:
+    camera = Camera()
+    told = [(ORIGIN + 0.1, "LPUSH celery"), (ORIGIN + 0.2, "HSET unacked"), (ORIGIN + 0.2, "HDEL unacked")]
+    camera.take(films.many_kinds(), commands=told[:2])
+    changes = camera.take([], commands=[one for one in told if one[0] >= camera.commanded])
+    assert changes["commands"] == [[0.2, "HDEL unacked"]]
+    assert "commands" not in camera.take([], commands=told)
+    assert [text for _, text in camera.film()["commands"]] == ["LPUSH celery", "HSET unacked", "HDEL unacked"]
+    camera.take([], commands=[(ORIGIN + 7, "SETEX celery-task-meta-…")])
+    assert camera.film()["now"] == 7, "the last one is on the picture, too"
+
+
 def test_a_limit_drops_the_oldest_that_ended_and_says_so() -> None:
     running = task("slow", "(1,)", lane("r", ("PENDING", 0), ("STARTED", 0.1)))
     done = [task("add", f"({n},)", lane(f"d{n}", ("PENDING", 0.2 + n), ("SUCCESS", 0.3 + n))) for n in range(4)]
@@ -185,16 +225,6 @@ def test_an_xray_is_a_table() -> None:
     assert ["mine", "string", "3 inside", "for ever"] in rows
     assert ["task 0beeb79e…", "", "no message, and no stored result", ""] in rows
     assert rows[-1][2] == "not all are shown: there are 700"
-    assert film_module.queues(_snapshot()) == {"celery": {"waiting": 2, "unacked": 1, "kept": 0}}
-
-
-def test_what_the_broker_keeps_of_the_tasks_that_run() -> None:
-    seen = _snapshot()
-    assert film_module.queues(seen, ["m", "other"])["celery"]["kept"] == 1
-    seen["of"] = {"unacked": 700}
-    assert "kept" not in film_module.queues(seen, ["m"])["celery"], "not all of them were looked at"
-    seen["of"], seen["queues"][0]["unacked"] = {}, 1
-    assert "kept" not in film_module.queues(seen, ["m"])["celery"], "this broker shows numbers, not messages"
 
 
 def test_the_stage_tells_what_the_broker_keeps_and_of_no_other_moment() -> None:

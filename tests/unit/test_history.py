@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from taskscope.history import Gap, History, Task, count_transitions, label, occupancy, sentence, transitions
+from taskscope.history import Gap, History, Task, count_transitions, label, occupancy, sentence
 from taskscope.observation import Observation
 
 RECORDED = Path(__file__).parents[1] / "recorded"
@@ -323,8 +323,9 @@ def anything(draw: st.DrawFn) -> Observation:
     if kind == "stored":
         data: dict[str, Any] = {"state": draw(st.sampled_from(STATES)), "result": draw(st.sampled_from(["1", "2"]))}
         data |= draw(st.sampled_from([{}, {}, {"retries": 0, "name": "add"}, {"retries": 1, "name": "add"}]))
-        source, host = draw(st.sampled_from(["result", "result", "snapshot"])), draw(st.sampled_from(["", "v", "w"]))
-        return one("stored", at, task, source=source, host=host, arrived=at + draw(st.integers(0, 3)), data=data)
+        return one(
+            "stored", at, task, source="result", host=draw(st.sampled_from(["", "v", "w"])), arrived=at + draw(st.integers(0, 3)), data=data
+        )
     if kind.startswith("worker-"):
         return one(kind, at, task=None, host=draw(st.sampled_from("vw")), data={"active": draw(st.integers(0, 1))})
     if kind == "gap":
@@ -561,7 +562,6 @@ def test_a_worker_lives_by_its_last_words() -> None:
     said = [heartbeat(1, kind="worker-online"), heartbeat(3, freq=2.0, active=1)]
     worker = history_of(said).workers["w"]
     assert worker.alive
-    assert worker.active == 1
     assert worker.alive_at(9)
     assert not worker.alive_at(9.1)
     gone = [*said, heartbeat(4, kind="worker-offline")]
@@ -699,12 +699,7 @@ def test_label(name: str, args: str, kwargs: str, expected: str) -> None:
     assert label(Task("t", name, args, kwargs)) == expected
 
 
-def test_transitions_are_the_marks_of_all_lanes_in_order() -> None:
-    task = only(replayed("retry"))
-    assert [(lane.attempt, mark.state) for lane, mark in transitions(task)] == [
-        *((0, state) for state in ("PENDING", "RECEIVED", "STARTED", "RETRY")),
-        *((1, state) for state in ("PENDING", "RECEIVED", "STARTED", "SUCCESS")),
-    ]
+def test_transitions_are_the_marks_of_all_lanes() -> None:
     assert count_transitions(replayed("retry")) == 8
 
 

@@ -142,6 +142,15 @@ def test_the_words_have_no_ids_and_no_times() -> None:
     assert stills.text(film([]), "lanes") == "nothing has happened yet"
 
 
+def test_an_errback_that_is_called_on_the_spot_is_not_said_to_be_sent() -> None:
+    note = "called inside the worker in which the task failed, so it leaves no event"
+    plan = films.chord_plan()
+    plan["nodes"][-1]["note"] = note
+    tasks = films.chord_tasks()
+    for seen, said in ((tasks[:3], "alarm(…): not called yet"), (tasks, f"alarm(…): {note}")):
+        assert said in stills.text(film(seen, graphs=[plan]), "graph").splitlines()
+
+
 def test_every_mark_is_one_element_and_what_is_left_out_is_told() -> None:
     few = FILMS["everything"]
     assert stills.svg(few, "lanes").count("data-mark=") == sum(len(row["marks"]) for row in few["lanes"])

@@ -18,9 +18,10 @@ from kombu.compression import compress
 from kombu.pidbox import Mailbox
 from kombu.serialization import dumps
 
+from taskscope import receiver as receiver_module
 from taskscope.errors import ScopeError
 from taskscope.ledger import Ledger
-from taskscope.observation import Observation, Source
+from taskscope.observation import Observation, Source, Unread
 from taskscope.receiver import Receiver
 from taskscope.taps import commands, ears, events, listener, plain, publish, results, wire
 from taskscope.taps.listener import Listener, Refused
@@ -632,6 +633,55 @@ def test_a_receiver_without_a_server_says_what_it_can_and_can_not_do() -> None:
         receiver.close()
     receiver.close()
     assert receiver.status == ["events: off", "results: off", "publishing: off", "commands: off"]
+
+
+def test_a_receiver_may_become_garbage_while_another_one_joins(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = threading.active_count()
+    first, other, said = a_memory_app("one"), a_memory_app("two"), Ledger()
+    cycle: list[Any] = [Receiver(first, said.append).start()]
+    cycle.append(cycle)
+
+    def collected(app: Celery) -> Any:
+        gc.collect()  # as it may at any line
+        return taps(app)
+
+    taps = receiver_module._Taps
+    monkeypatch.setattr(receiver_module, "_Taps", collected)
+    second = Receiver(other, Ledger().append)
+    joining = threading.Thread(target=second.start, daemon=True)
+    gc.disable()
+    del cycle
+    joining.start()
+    joining.join(10)
+    gc.enable()
+    assert not joining.is_alive(), "it waits for a lock that it holds itself"
+    second.close()
+    deadline = time.monotonic() + 10
+    while (id(first) in receiver_module._registry or threading.active_count() > before) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert id(first) not in receiver_module._registry
+    assert threading.active_count() <= before
+
+
+@pytest.mark.parametrize(("length", "kept"), [(10, Unread), (listener.LARGE, Observation)])
+def test_what_is_large_is_read_when_it_comes(length: int, kept: type) -> None:
+    said = list[Any]()
+    tap = results.ResultsTap(a_memory_app("one"), said.append)
+    tap.take([b"pmessage", b"*", b"key", json.dumps({"task_id": "id-1", "status": "SUCCESS", "result": "x" * length}).encode()])
+    assert [type(one) for one in said] == [kept]
+    assert len(one_of(said[0]).to_json()) < SMALL
+    later, now = list[Any](), list[Any]()
+    ear = ears.RedisEar.__new__(ears.RedisEar)
+    ear._accept, ear._take, ear._later, ear._of_tasks = {"application/json"}, now.append, later.append, b"/0.celeryev/task."
+    kind, encoding, body = dumps({"type": "task-sent", "uuid": "id-1", "args": "x" * length}, serializer="json")
+    envelope = {"body": body, "headers": {}, "content-type": kind, "content-encoding": encoding, "properties": {}}
+    ear._take_all([[b"pmessage", b"*", b"/0.celeryev/task.sent", json.dumps(envelope).encode()]])
+    assert (len(now), len(later)) == ((0, 1) if kept is Unread else (1, 0))
+
+
+def one_of(said: Observation | Unread) -> Observation:
+    [one] = said.observations() if isinstance(said, Unread) else [said]
+    return one
 
 
 def test_events_as_pickles_are_refused_with_the_way_out() -> None:

@@ -2,14 +2,19 @@
 
 import threading
 import time
+from collections import deque
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 from rich.console import Console
+from rich.table import Table
 
-from taskscope.__main__ import find, main, report, table
+from taskscope import __main__ as terminal
+from taskscope import fold, history
+from taskscope.__main__ import find, main, report, table, watch
 from taskscope.errors import ScopeError
 from taskscope.history import History, Task
 from taskscope.ledger import Ledger
@@ -22,7 +27,7 @@ RECORDED = Path(__file__).resolve().parents[1] / "recorded"
 class Watched:
     """What `table` asks of a scope, with recorded runs behind it."""
 
-    status = ("events: on",)
+    status: tuple[str, ...] = ("events: on",)
 
     def __init__(self, *runs: str) -> None:
         self._history = History()
@@ -50,12 +55,38 @@ def test_each_task_has_a_line_with_its_last_attempt() -> None:
     assert any("events: on" in line for line in lines)
 
 
+def test_brackets_in_a_name_or_in_a_reason_are_no_markup() -> None:
+    scope = Watched()
+    scope.status = ("results: lost, trying again: [/x] of [bold]nobody[/bold]",)
+    scope._history.add(Observation("event", "sent", 1.0, 1.0, "t", 0, data={"name": "shop.[/red]", "args": "('[/b]',)", "kwargs": "{}"}))
+    scope._history.add(Observation("event", "[/x]", 2.0, 2.0, "t", host="w"))
+    said = " ".join(drawn(scope))
+    assert "[/x] of [bold]nobody[/bold]" in said
+    assert "[/red]('[/b]')" in said
+
+
+def test_under_load_the_table_is_drawn_ten_times_a_second_at_most_and_the_end_is_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    scope, shown = Played(), list[int]()
+    said = [one for one in recorded("success") if one.task]
+
+    def counted(scope: Scope, height: int) -> Table:
+        # While it is drawn something more is heard, as under load.
+        scope.ledger.append(replace(said[0], at=said[0].at + len(shown), task=f"t{len(shown)}"))
+        shown.append(len(scope.tasks()))
+        return table(scope, height)
+
+    monkeypatch.setattr(terminal, "table", counted)
+    with open("/dev/null", "w") as nowhere:
+        watch(scope, Console(file=nowhere, force_terminal=True, width=100, height=30), time.monotonic() + 0.55)
+    assert 3 <= len(shown) <= 8, "at the beginning, each tenth of a second, and at the end"
+
+
 class Played(Scope):
     """A scope whose ledger is filled by the test."""
 
     def __init__(self) -> None:
         self._lock, self._read, self._history, self._changed, self._silent = threading.RLock(), 0, History(), {}, {}
-        self._unread = 0
+        self._unread, self._commands, self._aside = 0, deque(), set()
         self.ledger = Ledger()
 
     @property
@@ -96,6 +127,72 @@ def test_that_no_worker_was_heard_is_told() -> None:
             scope.ledger.append(said)
     assert scope.notes == ["no worker was heard: none runs, or it sends no events (start it with -E)"]
     assert Played().notes == [], "nothing has happened yet"
+
+
+def test_a_clock_that_is_not_ours_is_told_of_the_tasks_that_ran_by_it() -> None:
+    scope = Played()
+    for said in recorded("two_clocks"):
+        scope.ledger.append(said)
+    behind = "the clock of two@cast is 30 s behind: its times are shown as it told them"
+    assert scope.notes == [behind]
+    hosts = {task.id: {lane.host for lane in task.lanes} for task in scope.tasks()}
+    assert [scope.notes_on([name]) for name in hosts] == [[behind] if "two@cast" in ran_on else [] for ran_on in hosts.values()]
+    assert {frozenset(ran_on) for ran_on in hosts.values()} > {frozenset({"one@cast"})}, "some ran on the other host only"
+    scope = Played()
+    for said in recorded("two_clocks"):
+        scope.ledger.append(replace(said, at=said.at + 60) if said.host == "two@cast" else said)
+    assert scope.notes == [behind.replace("behind", "ahead")]
+
+
+def test_a_recording_tells_what_may_have_been_missed_and_whose_clock_is_not_ours(tmp_path: Path) -> None:
+    ledger = Ledger()
+    for said in recorded("two_clocks"):
+        ledger.append(said)
+    at = recorded("two_clocks")[-1].at
+    ledger.append(Observation("event", "gap", at, at + 1, data={"from": at, "to": at + 1, "why": "the broker was away"}))
+    ledger.save(tmp_path / "run.jsonl")
+    assert Scope.replay(tmp_path / "run.jsonl").film()["notes"] == [
+        "the clock of two@cast is 30 s behind: its times are shown as it told them",
+        "something may have been missed: the broker was away",
+    ]
+
+
+def test_a_recording_plays_the_broker_s_commands(tmp_path: Path) -> None:
+    ledger = Ledger()
+    for said in recorded("success"):
+        ledger.append(said)
+    task, at = next((said.task, said.at) for said in ledger if said.kind == "published")
+    for kind, name, text in (
+        ("LPUSH", task, "LPUSH celery {task: add}"),
+        ("BRPOP", None, "BRPOP celery {it waits for the next message}"),
+        ("GET", task, "GET celery-task-meta-… {}"),
+    ):
+        ledger.append(Observation("command", kind, at + 0.001, at + 0.002, task=name, data={"text": text}))
+    ledger.save(tmp_path / "run.jsonl")
+    recording = Scope.replay(tmp_path / "run.jsonl")
+    assert [text for _, text in recording.film()["commands"]] == ["LPUSH celery {task: add}"], "who waits or looks moves nothing"
+    assert "LPUSH celery {task: add}" in recording.still()._repr_mimebundle_()[0]["image/svg+xml"]
+
+
+def test_a_task_that_nobody_understands_takes_no_other_along_and_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(task: str, *more: Any) -> Any:
+        if task == "x":
+            raise TypeError("what is this?")
+        return fold.fold(task, *more)
+
+    monkeypatch.setattr(history, "fold", broken)
+    scope = Played()
+    strange = Observation("event", "sent", 1.0, 1.0, "x", 0)
+    for said in (strange, *recorded("success"), strange):
+        scope.ledger.append(said)
+    assert [task.state for task in scope.tasks()] == ["SUCCESS"]
+    assert set(scope.changed()) == {task.id for task in scope.tasks()}
+    scope.ledger.append(replace(strange, at=2.0))
+    assert scope.notes == ["1 task can't be told: TypeError('what is this?')"]
+    assert scope.notes_on([scope.tasks()[0].id]) == []
+    assert [record.getMessage() for record in caplog.records] == ["the task x can't be told: TypeError('what is this?')"]
 
 
 def test_whoever_interrupts_is_told_what_has_not_ended() -> None:

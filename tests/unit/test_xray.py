@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 
 from taskscope.errors import ScopeError
 from taskscope.film import xray_table
-from taskscope.gate import Gate, judge
-from taskscope.keyspace import Key, backend_of, broker_of, escaped
+from taskscope.gate import Gate, gate, judge
+from taskscope.glance import Glance, of_redis, whose
+from taskscope.keyspace import SEPARATOR, Key, backend_of, broker_of, escaped
 from taskscope.messages import Message
-from taskscope.xray import SEPARATOR, Binding, Queue, Snapshot, parse_binding, xray
+from taskscope.xray import Binding, Queue, Snapshot, parse_binding, xray
 
 
 def envelope(content: Any, **changes: Any) -> dict[str, Any]:
@@ -232,6 +233,19 @@ def test_other_servers_are_told_in_words(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "the result backend is CacheBackend: only Redis" in seen.text()
 
 
+@pytest.mark.parametrize(
+    ("backend", "words"),
+    [("nonsense://", "No module named 'nonsense'"), ("mongodb://localhost", "You need to install the pymongo library")],
+)
+def test_a_backend_that_can_t_be_used_is_told_with_the_next_step(monkeypatch: pytest.MonkeyPatch, backend: str, words: str) -> None:
+    monkeypatch.delenv("CELERY_BROKER_URL", raising=False)
+    monkeypatch.delenv("CELERY_RESULT_BACKEND", raising=False)
+    app = Celery("x", broker="memory://", backend=backend, set_as_current=False)
+    for look in (lambda: xray(app), lambda: gate(app, "some-group")):
+        with pytest.raises(ScopeError, match=f"the result backend of this app can't be used: {words}(.|\n)*next: correct result_backend"):
+            look()
+
+
 def test_a_server_that_is_not_there_and_a_limit_of_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CELERY_BROKER_URL", raising=False)
     monkeypatch.delenv("CELERY_RESULT_BACKEND", raising=False)
@@ -240,6 +254,32 @@ def test_a_server_that_is_not_there_and_a_limit_of_nothing(monkeypatch: pytest.M
         xray(app)
     with pytest.raises(ScopeError, match="would show nothing"):
         xray(app, limit=0)
+
+
+# -- a glance ---------------------------------------------------------------------------------------------------------
+
+
+def test_what_the_broker_keeps_of_the_tasks_that_run() -> None:
+    held = [("celery", "m"), ("celery", "n"), ("slow", "o")]
+    seen = of_redis({"celery": 2, "idle": 0}, held, 3, ["m", "other", "o"])
+    assert seen == {
+        "celery": {"waiting": 2, "unacked": 2, "kept": 1},
+        "idle": {"waiting": 0, "unacked": 0, "kept": 0},
+        "slow": {"waiting": 0, "unacked": 1, "kept": 1},
+    }
+    assert not any("kept" in told for told in of_redis({"celery": 2}, held, 700, ["m"]).values()), "not all of them were looked at"
+
+
+@given(st.one_of(st.binary(), st.text().map(str.encode), st.recursive(st.none() | st.integers() | st.text(), st.lists).map(json.dumps)))
+def test_what_is_no_message_is_nobody_s(raw: bytes | str) -> None:
+    assert whose(raw) == ("", "")
+
+
+def test_a_message_names_its_queue_and_task_with_its_body_shut_and_the_old_protocol_within_it() -> None:
+    packed = envelope("?", **{"content-type": "application/x-python-serialize"})
+    assert whose(json.dumps([packed, "", "celery"])) == ("celery", "some-id")
+    old = envelope({"task": "tasks.add", "id": "old", "args": [], "kwargs": {}}, headers={})
+    assert whose(json.dumps([old, "", "celery"])) == ("celery", "old")
 
 
 # -- RabbitMQ ---------------------------------------------------------------------------------------------------------
@@ -302,6 +342,15 @@ def test_rabbitmq_shows_numbers_and_no_messages(management: str) -> None:
     assert "p@ss" not in f"{seen}{seen.to_json()}"
     assert Management.heard == ["GET /api/queues/my%2Fhost", "GET /api/bindings/my%2Fhost"]  # nothing that takes a message out
     assert xray(rabbit(), 2, management).of == {"queues": 3}
+
+
+def test_a_glance_asks_rabbitmq_one_thing(management: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASKSCOPE_MANAGEMENT_URL", management)
+    seen = Glance(rabbit()).counts(running=["m"])
+    assert Management.heard == ["GET /api/queues/my%2Fhost"]
+    assert seen == {"celery": {"waiting": 3, "unacked": 2}, "b": {"waiting": 0, "unacked": 0}}, (
+        "numbers, not messages: none is known as kept"
+    )
 
 
 def test_where_the_management_api_is_can_be_said_in_the_environment(management: str, monkeypatch: pytest.MonkeyPatch) -> None:
