@@ -159,7 +159,7 @@ class View(Picture):
             xray=self.xray,
             keeps=self.scope.keeps_results,
             queues=self.scope.queues() if look and self.view == "stage" else None,
-            commands=self.scope.commands(camera.commanded),
+            commands=self.scope.commands(camera.commanded) if self.ids is None else (),
         )
 
     def widget(self) -> Stage:

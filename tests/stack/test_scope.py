@@ -140,6 +140,8 @@ def test_the_line_under_the_stage_is_the_broker_s_own_command(app: Celery, tmp_p
     result.get(timeout=10)
     evidence.wait_until(lambda: any(text.startswith("HDEL unacked") for _, text in watching.commands()), 10, "the message is confirmed")
     told = watching.commands()
+    still = watching.stage()._repr_mimebundle_()[0]["image/svg+xml"]
+    assert any(text[:30] in still for _, text in told[-3:]), "one of the last: the worker may have gone on"
     watching.close()
     moved = [text.partition(" ")[0] for _, text in told if result.id in text]
     assert moved[0] == "LPUSH"
