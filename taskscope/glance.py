@@ -32,6 +32,7 @@ class Glance:
         self._management = rabbitmq.management_of(app)
         self._place = broker_of(app)
         self._client: redis.Redis | None = None
+        self._closed = False
 
     def counts(self, queues: Iterable[str] = (), running: Collection[str] = ()) -> Counts:
         """Return the numbers of the application's queues, and of others that are named; nothing where the broker shows none.
@@ -47,16 +48,24 @@ class Glance:
             return {}
         with self._lock:
             self._client = self._client or self._place.connect()
-            with self._place.answering():
-                return self._ask(self._client, self._place.prefix, sorted({*self._app.amqp.queues, *queues}), running)
+            try:
+                with self._place.answering():
+                    return self._ask(self._client, self._place.prefix, sorted({*self._app.amqp.queues, *queues}), running)
+            finally:
+                if self._closed:
+                    self._let_go()
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Let go of the connection; whoever looks once more, as a live view does at its end, has one for that look."""
         with self._lock:
-            client, self._client = self._client, None
-            if client:
-                client.close()
-                client.connection_pool.disconnect()
+            self._closed = True
+            self._let_go()
+
+    def _let_go(self) -> None:
+        client, self._client = self._client, None
+        if client:
+            client.close()
+            client.connection_pool.disconnect()
 
     def _ask(self, client: "redis.Redis", prefix: str, queues: Sequence[str], running: Collection[str]) -> Counts:
         names = BrokerNames(self._app)

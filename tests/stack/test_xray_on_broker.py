@@ -160,6 +160,8 @@ def test_a_glance_has_the_numbers_of_the_whole_look_and_does_not_go_through_the_
     assert client.client_kill_filter(_id=str(glance._client.client_id())) == 1
     assert glance.counts(["unread", "held"], [held.id]) == seen[0], "a connection that was cut is made again"
     glance.close()
+    assert glance.counts(["unread", "held"], [held.id]) == seen[0], "a live view looks once more at its end"
+    assert glance._client is None, "and keeps nothing"
 
 
 def _until_the_end(monitor: Any) -> Iterator[str]:
