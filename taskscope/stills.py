@@ -66,14 +66,16 @@ def svg(film: Mapping[str, Any], view: str, theme: str = "light", width: int = 7
     """
     film = _shortened(film, view)
     moments = _moments(film) if view == "stage" else [film["now"]]
-    scenes = [scene(film, view, t, width, by) for t in moments]
+    frames = [(t, scene(film, view, t, width, by)) for t in moments]
+    # A moment that looks like the next one tells nothing.
+    frames = [frame for frame, (_, later) in pairwise(frames) if frame[1]["items"] != later["items"]] + frames[-1:]
     parts, top = [], 0.0
-    for t, one in zip(moments, scenes, strict=True):
-        if len(moments) > 1:
+    for t, one in frames:
+        if len(frames) > 1:
             parts.append(_text({"cls": "faint", "x": 2, "y": top + 13, "text": f"after {t:.2f} s", "anchor": "start"}, theme))
             top += 20
         parts.append(f'<g transform="translate(0 {top:g})">{"".join(_drawn(item, theme) for item in _in_order(one))}</g>')
-        top += one["height"] + (8 if one is not scenes[-1] else 0)
+        top += one["height"] + (8 if one is not frames[-1][1] else 0)
     words = _words(text(film, view))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width + 2 * PAD}" height="{top + 2 * PAD:g}" role="img" '

@@ -185,3 +185,10 @@ def test_what_nobody_planned_is_not_there_before_it_was_seen() -> None:
     keys = {t: {item["key"] for item in scenes.scene(FILMS["chord"], "graph", t, 700)["items"]} for t in (1.0, 1.3)}
     assert "0 token x" not in keys[1.0] and "0 token n5" in keys[1.0]
     assert "0 token x" in keys[1.3]
+
+
+def test_a_moment_that_looks_like_the_next_one_is_left_out() -> None:
+    waiting = [task("add", f"({number},)", lane(f"w{number}", ("PENDING", 0.1 * number))) for number in range(3)]
+    assert "after " not in stills.svg(film(waiting, now=films.ORIGIN + 9), "stage")
+    begun = task("add", "(3,)", lane("w3", ("PENDING", 0.0), ("RECEIVED", 0.1), ("STARTED", 5.0)))
+    assert stills.svg(film([*waiting, begun], now=films.ORIGIN + 9, workers=films.WORKERS), "stage").count("after ") > 1
