@@ -134,7 +134,7 @@ class Projector:
                 except Exception:  # a picture that fails must not take the others along; what it missed is still due
                     if not screen.is_failing:  # it is tried again soon, and says so once
                         log.exception("a live view could not be fed")
-                    screen.is_failing = True
+                    screen.is_failing = screen.is_behind = True  # what was taken in and not sent comes with the next keyframe
             rested = time.monotonic() + max(BATCH, time.monotonic() - begun)  # half of the time is the notebook's own
         for screen in self._screens:
             try:

@@ -120,6 +120,17 @@ def test_what_could_not_be_sent_comes_with_the_next(monkeypatch: pytest.MonkeyPa
     eventually(lambda: marks(stage, batches) == 1, "it was tried again")
 
 
+def test_what_was_taken_in_and_not_sent_comes_with_the_next_keyframe(monkeypatch: pytest.MonkeyPatch, own_scope: Scope) -> None:
+    stage = own_scope.projector.show(own_scope.lanes())
+
+    def lost(*_: Any) -> None:
+        raise OSError("the line is down")
+
+    monkeypatch.setattr(Stage, "send", lost)
+    own_scope.ledger.append(said("a", "sent", 1.0))
+    eventually(lambda: marks(stage, []) == 1, "the keyframe has it")
+
+
 def test_a_view_of_a_closed_scope_stands_still(own_scope: Scope) -> None:
     own_scope.ledger.append(said("a", "sent", 1.0))
     own_scope.projector.close()
