@@ -311,10 +311,9 @@ function show({ model, el, reel, clock }) {
   };
   const speak = (stamp, t) => {
     if (stamp < last.spoken + 2000) return;
-    last.spoken = stamp;
     const said = summary(reel.told, reel.film.tasks, t);
-    if (!said) return;
-    log.replaceChildren(make("p", {}, said));
+    if (said) log.replaceChildren(make("p", {}, said));
+    last.spoken = performance.now(); // a frame can begin long before it gets here
   };
   const list = (stamp, t) => {
     const selection = getSelection();

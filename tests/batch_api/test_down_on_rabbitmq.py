@@ -49,7 +49,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnRabbitMQ]:
         last.callback(backend.stop)
         backend.start()
         environment = {"CELERY_BROKER_URL": rabbit.url, "CELERY_RESULT_BACKEND": backend.url}
-        yield OnRabbitMQ(rabbit, environment, last.enter_context(serving(**environment)))
+        yield OnRabbitMQ(rabbit, environment, last.enter_context(serving(BATCH_REQUESTS="10000 per second", **environment)))
 
 
 def test_a_batch_is_computed_over_rabbitmq(both: OnRabbitMQ) -> None:

@@ -736,7 +736,7 @@ def test_a_broker_that_does_not_answer_is_named_in_time() -> None:
     before, began = threading.active_count(), time.monotonic()
     with pytest.raises(ScopeError, match=r"the broker redis://:\*\*@127.0.0.1:1/0 can't be heard: .*refused.*\n  next: ") as error:
         Receiver(app, Ledger().append).start(timeout=1)
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 10  # a second, and what a busy machine adds
     assert "secret" not in str(error.value)
     assert error.value._render_traceback_() == [f"ScopeError: {error.value}"]
     assert threading.active_count() == before
