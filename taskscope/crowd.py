@@ -38,6 +38,12 @@ class Crowd:
         for at, key, change in _changes(steps):
             self._add(at, key, change)
 
+    def shift(self, by: float) -> None:
+        """Move all that was noted by some seconds."""
+        noted, self._steps, self._bins, self.last = self._steps, {}, {}, 0.0
+        for task, steps in noted.items():
+            self.note(task, [(at + by, key) for at, key in steps])
+
     def to_json(self) -> dict[str, Any]:
         """Return the changes of every count as a part of the film."""
         while len(self._bins) > BINS:

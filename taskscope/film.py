@@ -97,7 +97,7 @@ class Camera:
     ) -> dict[str, Any]:
         """Take changed tasks in; return what changed on the film, for `Stage.push`."""
         tasks = list(tasks)
-        self._set_origin(tasks)
+        is_earlier = self._set_origin(tasks)
         upserts = [change for task in self._looked_at(tasks) if (change := self._upsert(task))]
         self._count_crowd(tasks)
         drops = self._drop()
@@ -112,6 +112,8 @@ class Camera:
             "of": len(self._entries) + len(self._dropped),
             "upserts": upserts,
         }
+        if is_earlier:
+            changes["all"] = True  # whoever has the film needs all of it anew
         if drops:
             changes["drops"] = drops
         if fresh:
@@ -196,11 +198,37 @@ class Camera:
         marks = [[mark.state, self._seconds(mark.at), _LETTER[mark.evidence], mark.note] for mark in lane.marks]
         return {"attempt": lane.attempt, "host": lane.host, "slot": lane.slot, "cells": (0, 0, 0), "marks": marks}
 
-    def _set_origin(self, tasks: Sequence[Task]) -> None:
-        if self.origin is None:
-            marks = (mark.at for task in tasks for lane in task.lanes for mark in lane.marks)
-            told = (at for task in tasks for at, _ in task.broker)  # of a message of which nothing else was seen
-            self.origin = min(marks, default=min(told, default=None))
+    def _set_origin(self, tasks: Sequence[Task]) -> bool:
+        """Let the film begin with the first that is known; tell whether that is earlier than what it has shown.
+
+        A worker may tell that it has a message before the sender tells that it is gone.
+        """
+        marks = (mark.at for task in tasks for lane in task.lanes for mark in lane.marks)
+        told = (at for task in tasks for at, _ in task.broker)  # of a message of which nothing else was seen
+        before, first = self.origin, min(marks, default=None)
+        if before is None:
+            self.origin = first if first is not None else min(told, default=None)
+        elif first is not None and first < before:
+            self.origin = first
+            self._shift(before - first)
+            return True
+        return False
+
+    def _shift(self, by: float) -> None:
+        """Move all that is on the film by some seconds."""
+        for entry in self._entries.values():
+            entry["broker"] = [[round(at + by, 4), where] for at, where in entry["broker"]]
+            for lane in entry["lanes"]:
+                lane["eta"] = None if lane["eta"] is None else round(lane["eta"] + by, 4)
+                lane["marks"] = [[state, round(at + by, 4), *rest] for state, at, *rest in lane["marks"]]
+                lane["spans"] = [
+                    [kind, round(begin + by, 4), None if end is None else round(end + by, 4)] for kind, begin, end in lane["spans"]
+                ]
+        self._commands = deque(([round(at + by, 4), text] for at, text in self._commands), maxlen=COMMANDS)
+        self._now += by
+        self._graphs_changed = True
+        if self._crowd:
+            self._crowd.shift(by)
 
     def _ordered(self, commands: Iterable[tuple[float, str]]) -> list[list[Any]]:
         """Return the commands that are new, on the film's clock."""
@@ -246,7 +274,7 @@ class Camera:
             return entry
         same = {_key(lane): lane for lane in old["lanes"]}
         change = {name: value for name, value in entry.items() if name != "lanes" and value != old.get(name)}
-        moved = [lane for lane in lanes if same.get(_key(lane)) != lane]
+        moved = [_news(lane, same.get(_key(lane))) for lane in lanes if same.get(_key(lane)) != lane]
         return {"id": task.id, **change, **({"lanes": moved} if moved else {})} if change or moved else None
 
     def _spawned(self, task: Task) -> bool:
@@ -337,6 +365,14 @@ class Camera:
             self._graphs.append(laid)
         self._graphs_changed = False
         return self._graphs
+
+
+def _news(lane: Mapping[str, Any], before: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Return what is to be sent of a lane that has changed: of its marks those that are new, and how many it had."""
+    had = before["marks"] if before else []
+    if not had or lane["marks"][: len(had)] != had:
+        return lane
+    return {**lane, "marks": lane["marks"][len(had) :], "had": len(had)}
 
 
 class _Stay:

@@ -73,7 +73,10 @@ class _Screen:
         return [name for name in self.due if name in here]
 
     def _push(self, changes: dict[str, Any]) -> None:
-        if changes["upserts"] or changes.keys() - {"now", "origin", "of", "upserts"}:
+        if changes.get("all"):
+            self.news_at = time.monotonic()
+            self._keyframe(self.goes_on)
+        elif changes["upserts"] or changes.keys() - {"now", "origin", "of", "upserts"}:
             self.stage.push(changes)
             self.is_behind, self.news_at = True, time.monotonic()
 

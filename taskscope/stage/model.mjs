@@ -74,8 +74,11 @@ export class Reel {
       this.film.tasks.push(task);
     }
     Object.assign(task, fields);
-    for (const lane of lanes) {
+    for (const { had = 0, ...lane } of lanes) {
       const place = task.lanes.findIndex((one) => laneKey(one) === laneKey(lane));
+      const known = place < 0 ? [] : task.lanes[place].marks;
+      if (had > known.length) this.gap = true; // the kernel thinks that we know more
+      lane.marks = [...known.slice(0, had), ...lane.marks];
       if (place < 0) task.lanes.push(lane);
       else task.lanes[place] = lane;
       this.count(fields.id, lane);

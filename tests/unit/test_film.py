@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from itertools import pairwise
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskscope import film as film_module
+from taskscope.crowd import counts_at
 from taskscope.film import Camera, Film, film, never_ran
 from taskscope.history import History, Task, sentence
 from taskscope.moment import extent, moment, nest
@@ -53,7 +55,9 @@ def _apply(shown: dict[str, Any], changes: dict[str, Any]) -> None:
         entry = shown.setdefault(change["id"], {"lanes": {}})
         entry |= {name: value for name, value in change.items() if name != "lanes"}
         for row in change.get("lanes", ()):
-            entry["lanes"][row["attempt"], row["delivery"]] = row
+            key = row["attempt"], row["delivery"]
+            had = entry["lanes"][key]["marks"][: row["had"]] if "had" in row else []
+            entry["lanes"][key] = {name: value for name, value in row.items() if name != "had"} | {"marks": had + row["marks"]}
     for name in changes.get("drops", ()):
         del shown[name]
 
@@ -108,6 +112,44 @@ def test_time_begins_with_the_earliest_mark_of_all_that_is_taken_at_once() -> No
     camera.take([], commands=[(ORIGIN + 8, "HDEL unacked")])
     camera.take([one])
     assert (camera.origin, camera.film()["commands"]) == (ORIGIN + 1, [[7.0, "HDEL unacked"]])
+
+
+@given(st.permutations(range(8)))
+def test_what_is_told_late_and_was_earlier_moves_the_beginning(order: list[int]) -> None:
+    """Whatever comes first, at the end the times are those of a film that has heard it all at once."""
+    tasks = [
+        task("add", f"({n}, 1)", lane(f"t{n}", ("PENDING", n), ("STARTED", n + 0.1), ("SUCCESS", n + 0.5)), broker=((ORIGIN + n, "queue"),))
+        for n in range(8)
+    ]
+    told = [(ORIGIN + 9, "LPUSH celery")]
+    nobody: dict[str, Any] = {"bins": []}
+    for limit in (1000, 3):  # one by one, and counted as a crowd
+        camera = Camera(limit)
+        earliest = inf
+        for number in order:
+            changes = camera.take([tasks[number]], now=ORIGIN + 10, commands=told)
+            assert changes.get("all", False) == (number < earliest < inf)
+            earliest = min(number, earliest)
+        assert changes["origin"] == camera.origin == ORIGIN
+        moved, once = camera.film(), film(tasks, now=ORIGIN + 10, commands=told, limit=limit)
+        assert (moved["now"], moved["commands"]) == (once["now"], once["commands"])
+        assert counts_at(moved["crowd"] or nobody, inf) == counts_at(once["crowd"] or nobody, inf)
+        times = {entry["id"]: (entry["broker"], [(row["marks"], row["spans"]) for row in entry["lanes"]]) for entry in nest(film(tasks))}
+        for entry in nest(moved):
+            assert (entry["broker"], [(row["marks"], row["spans"]) for row in entry["lanes"]]) == times[entry["id"]]
+
+
+def test_of_a_lane_with_many_marks_only_the_new_ones_are_sent() -> None:
+    def counted(to: int) -> Task:
+        return task("count_to", "(9,)", lane("t", ("PENDING", 0), ("STARTED", 0.1), *[("PROGRESS", 0.2 + n) for n in range(to)]))
+
+    camera = Camera()
+    camera.take([counted(100)])
+    [change] = camera.take([counted(102)])["upserts"]
+    [row] = change["lanes"]
+    assert ([mark[1] for mark in row["marks"]], row["had"]) == ([100.2, 101.2], 102)
+    [change] = camera.take([task("count_to", "(9,)", lane("t", ("PENDING", 0), ("STARTED", 0.05), ("PROGRESS", 0.2)))])["upserts"]
+    assert [len(change["lanes"][0]["marks"]), "had" in change["lanes"][0]] == [3, False], "what was known has changed: all of it is sent"
 
 
 def test_of_a_task_of_which_only_the_broker_has_told_the_time_is_the_broker_s() -> None:

@@ -104,6 +104,21 @@ def test_tasks_come_in_the_order_in_which_they_were_heard(monkeypatch: pytest.Mo
     assert sorted(names, key=rows.__getitem__) == names
 
 
+def test_all_is_sent_anew_when_somebody_tells_of_an_earlier_moment(monkeypatch: pytest.MonkeyPatch, own_scope: Scope) -> None:
+    monkeypatch.setattr(projector, "KEYFRAME", 60.0)
+    batches = record(monkeypatch)
+    stage = own_scope.projector.show(own_scope.lanes())
+    own_scope.ledger.append(said("a", "sent", 2.0))
+    eventually(lambda: marks(stage, batches) == 1, "it is shown")
+    own_scope.ledger.append(said("b", "sent", 1.5))
+    eventually(
+        lambda: (
+            {tuple(mark[:2]) for lane in json.loads(stage.film)["lanes"] for mark in lane["marks"]} == {("PENDING", 0.5), ("PENDING", 0.0)}
+        ),
+        "time begins earlier",
+    )
+
+
 def test_what_could_not_be_sent_comes_with_the_next(monkeypatch: pytest.MonkeyPatch, own_scope: Scope) -> None:
     batches = record(monkeypatch)
     stage = own_scope.projector.show(own_scope.lanes())
@@ -167,6 +182,8 @@ def marks(stage: Stage, batches: list[tuple[Stage, dict[str, Any]]]) -> int:
     for whose, batch in batches:
         if whose is stage:
             lanes |= {
-                (change["id"], lane["attempt"]): len(lane["marks"]) for change in batch["upserts"] for lane in change.get("lanes", ())
+                (change["id"], lane["attempt"]): lane.get("had", 0) + len(lane["marks"])
+                for change in batch["upserts"]
+                for lane in change.get("lanes", ())
             }
     return sum(lanes.values())

@@ -26,6 +26,17 @@ test("a batch adds a task, changes one and can come twice", () => {
   assert.equal(reel.received, 3);
 });
 
+test("of a lane that grows only what is new comes; where that leaves a hole it is a gap", () => {
+  const reel = new Reel();
+  reel.keyframe(film(0, task("a", lane(0, ["PENDING", 0], ["STARTED", 1]))));
+  reel.batch({ seq: 1, upserts: [{ id: "a", lanes: [{ ...lane(0, ["PROGRESS", 2]), had: 2 }] }] });
+  const [grown] = reel.film.tasks[0].lanes;
+  assert.deepEqual(grown.marks.map(([state]) => state), ["PENDING", "STARTED", "PROGRESS"]);
+  assert.deepEqual([reel.received, "had" in grown, reel.gap], [3, false, false]);
+  reel.batch({ seq: 2, upserts: [{ id: "a", lanes: [{ ...lane(0, ["SUCCESS", 4]), had: 4 }] }] });
+  assert.equal(reel.gap, true);
+});
+
 test("after a gap nothing is believed until the next keyframe", () => {
   const reel = new Reel();
   reel.keyframe(film(0));
