@@ -42,7 +42,7 @@ class AnotherWorker:
             start_of_log = output.tell()
             self._process = processes.spawn(
                 [
-                    *(sys.executable, "-m", "celery", "-A", "tutorial_tasks.celery_app", "worker", "--hostname", NODE),
+                    *(sys.executable, "-m", "classroom.stack.quick_worker", "tutorial_tasks.celery_app", "--hostname", NODE),
                     *("--loglevel", "INFO", "--include", "classroom.stack.worker_side"),
                     # Both ask other workers on start, which takes a second.
                     *("--without-mingle", "--without-gossip"),

@@ -60,7 +60,7 @@ class WorkerProcess:
             start_of_log = log.tell()
             self.process = spawn(
                 [
-                    *(sys.executable, "-m", "celery", "-A", "tutorial_tasks.celery_app", "worker"),
+                    *(sys.executable, "-m", "classroom.stack.quick_worker", "tutorial_tasks.celery_app"),
                     *("--pool", "prefork", "--concurrency", str(CONCURRENCY), "--events", "--loglevel", "INFO"),
                     *("--queues", ",".join(QUEUES), "--hostname", self.node, "--include", "classroom.stack.worker_side"),
                     # Both ask other workers on start; there is none, and asking takes a second.

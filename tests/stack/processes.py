@@ -107,7 +107,7 @@ def eventually(condition: Callable[[], Any], what: str) -> Any:
 @contextmanager
 def another_worker(module: str, *options: str, **environment: str) -> Iterator[Path]:
     """Run a worker of an application of the tests until the block ends; it is ready when the block begins. Give its log."""
-    command = [sys.executable, "-m", "celery", "-A", module, "worker", "-l", "info", "--without-mingle", "--without-gossip", *options]
+    command = [sys.executable, "-m", "classroom.stack.quick_worker", module, "-l", "info", "--without-mingle", "--without-gossip", *options]
     with tempfile.NamedTemporaryFile("w", prefix="worker-", suffix=".log") as output:
         log = Path(output.name)
         process = subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, stdout=output, stderr=output)

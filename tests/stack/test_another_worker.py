@@ -23,7 +23,7 @@ START = "from classroom import lab; lab.connect(); worker = lab.another_worker('
 def nothing_is_left(app: Any) -> Iterator[None]:
     yield
     me = psutil.Process()
-    assert not [child for child in me.children() if "worker" in child.cmdline()]
+    assert not [child for child in me.children() if "classroom.stack.quick_worker" in child.cmdline()]
 
 
 @pytest.mark.parametrize("pool", ["prefork", *(pytest.param(pool, marks=pytest.mark.long) for pool in ("threads", "solo"))])
@@ -61,8 +61,7 @@ def test_who_waits_for_one_that_stays_is_told() -> None:
 def test_it_dies_with_the_notebook_however_that_ends(app: Any) -> None:
     notebook = subprocess.Popen([sys.executable, "-c", START], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert notebook.stdout
-    said = [notebook.stdout.readline(), notebook.stdout.readline()]
-    head = psutil.Process(int(said[-1]))
+    head = psutil.Process(int(next(line for line in notebook.stdout if line.strip().isdigit())))
     processes = [head, *head.children()]
     assert len(processes) > 1
     os.kill(notebook.pid, signal.SIGKILL)
