@@ -8,9 +8,9 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console
@@ -27,13 +27,42 @@ from tutorial_tasks.arithmetic import add
 from tutorial_tasks.celery_app import app
 lab.connect()
 """
-ONE_BY_ONE = """
-scope = Scope(app)
-display(scope.lanes())
-import time
+# The least that a widget can do: it notes what it is told, in the next frame and without a picture. No widget takes less.
+BARE = """
+import anywidget, threading, time
+class Bare(anywidget.AnyWidget):
+    _esm = '''export default { render({ model, el }) {
+      model.on("msg:custom", (told) => requestAnimationFrame(() => {
+        for (const key of told) {
+          const one = el.appendChild(document.createElement("i"));
+          [one.dataset.uuid, one.dataset.attempt, one.dataset.mark, one.dataset.state] = [key, 0, "", "told"];
+        }
+      }));
+    } }'''
+bare, quiet, is_told = Bare(), Scope(app), True
+def tell(position=0):
+    while is_told:
+        quiet.ledger.wait(position, 1)
+        news, position = quiet.ledger.since(position)
+        bare.send([f"{said.task} {said.source} {said.kind}" for said in news if said.task])
+threading.Thread(target=tell, daemon=True).start()
+display(bare)
+"""
+RUN_TASKS = """
 time.sleep(1)  # the picture is there before anything happens
 for number in range(60):
     add.delay(number, 1).get(timeout=30)
+"""
+TOLD = """
+import json
+quiet.settle()
+is_told = False
+quiet.close()
+print(json.dumps({f"{said.task} {said.source} {said.kind} 0 told": said.at for said in quiet.ledger if said.task}))
+"""
+ONE_BY_ONE = """
+scope = Scope(app)
+display(scope.lanes())
 """
 SAID = """
 import json
@@ -94,30 +123,49 @@ def watch(book: Notebook, number: int) -> None:
     book.finished(number)
 
 
-def measured(folder: Path) -> tuple[list[float], list[float], list[tuple[float, int, int]]]:
-    """Return the milliseconds from each event to its pixels and to our kernel, and every frame with what it shows."""
+@dataclass
+class Measured:
+    """Milliseconds until an event was heard by the kernel, noted by the bare widget and drawn by us; every frame, and what it showed."""
+
+    heard: list[float]
+    bare: list[float]
+    drawn: list[float]
+    frames: list[tuple[float, int, int]]
+
+
+def measured(folder: Path) -> Measured:
+    """Measure all of it in one notebook."""
     server = Lab(folder)
     try:
         server.wait()
         with chromium() as browser:
             book = Notebook(browser.new_page(viewport={"width": 1400, "height": 1000}))
             book.page.set_default_timeout(150_000)
-            book.open(server.write("pixels.ipynb", [CONNECT, ONE_BY_ONE, SAID, MANY]))
+            book.open(server.write("pixels.ipynb", [CONNECT, BARE + RUN_TASKS, TOLD, ONE_BY_ONE + RUN_TASKS, SAID, MANY]))
             book.run(0)
             book.finished(0)
             book.page.evaluate(NOTE_WHEN_DRAWN)
-            watch(book, 1)
+            book.page.evaluate(RUN, 1)
+            book.page.evaluate("ended")
             book.run(2)
-            said: dict[str, float]
-            said, heard = json.loads(book.finished(2))
-            book.page.wait_for_function("(keys) => keys.every((key) => key in drawn)", arg=list(said))
-            drawn: dict[str, Any] = book.page.evaluate("drawn")
-            book.page.evaluate(NOTE_FRAMES)
+            bare = lags(book, json.loads(book.finished(2)))
             watch(book, 3)
+            book.run(4)
+            said, heard = json.loads(book.finished(4))
+            ours = lags(book, said)
+            book.page.evaluate(NOTE_FRAMES)
+            watch(book, 5)
             frames = [(float(stamp), int(seen), int(tokens)) for stamp, seen, tokens in book.page.evaluate("frames_seen")]
     finally:
         server.end()
-    return [drawn[key] - 1000 * at for key, at in said.items()], heard, frames
+    return Measured(heard, bare, ours, frames)
+
+
+def lags(book: Notebook, said: dict[str, float]) -> list[float]:
+    """Return the milliseconds from when each thing happened until it was drawn."""
+    book.page.wait_for_function("(keys) => keys.every((key) => key in drawn)", arg=list(said))
+    drawn: dict[str, float] = book.page.evaluate("drawn")
+    return [drawn[key] - 1000 * at for key, at in said.items()]
 
 
 def moving(frames: Sequence[tuple[float, int, int]]) -> list[float]:
@@ -138,21 +186,27 @@ def main() -> None:
     if CHROMIUM is None:
         sys.exit("there is no Chromium here\n  next: apt-get install chromium && make browser")
     with tempfile.TemporaryDirectory() as folder:
-        lags, heard, frames = measured(Path(folder))
-    took = moving(frames)
+        one = measured(Path(folder))
+    took = moving(one.frames)
+    most = max(tokens for *_, tokens in one.frames)
+    ours, least = part(one.drawn, 0.95), part(one.bare, 0.95)
     rows = [
-        ("event to kernel, 95 %", part(heard, 0.95), 1e9, "ms"),
-        ("event to pixels, median", statistics.median(lags), 1e9, "ms"),
-        (f"event to pixels, 95 % of {len(lags)}", part(lags, 0.95), 50, "ms"),
-        (f"a frame with up to {max(tokens for *_, tokens in frames)} tokens, median of {len(took)}", statistics.median(took), 17.5, "ms"),
-        ("a frame, 95 %", part(took, 0.95), 34, "ms"),
+        ("event to kernel, 95 %", part(one.heard, 0.95), None),
+        ("event to pixels, median", statistics.median(one.drawn), None),
+        (f"event to pixels, 95 % of {len(one.drawn)}", ours, 50),
+        ("event to pixels of a widget without a picture, median", statistics.median(one.bare), None),
+        (f"event to pixels of that widget, 95 % of {len(one.bare)}", least, None),
+        (f"a frame with up to {most} tokens, median of {len(took)}", statistics.median(took), 17.5),
+        ("a frame, 95 %", part(took, 0.95), 34),
     ]
     table = Table("what", "measured", "budget", "")
-    for what, value, budget, unit in rows:
-        table.add_row(what, f"{value:.0f} {unit}", f"{budget:g} {unit}" if budget < 1e9 else "", "over" if value > budget else "")
-    table.add_row("frames a second while tokens move", f"{1000 * len(took) / sum(took):.0f}", "60", "")
+    for what, value, budget in rows:
+        table.add_row(what, f"{value:.0f} ms", f"{budget:g} ms" if budget else "", "over" if budget and value > budget else "")
+    table.add_row("ours ÷ the widget without a picture, 95 %", f"{ours / least:.2f}", "", "")
+    pace = 1000 * len(took) / sum(took)
+    table.add_row("frames a second while tokens move", f"{pace:.0f}", "60", "over" if pace < 60 else "")
     Console().print(table)
-    sys.exit(any(value > budget for _, value, budget, _ in rows))
+    sys.exit(pace < 60 or any(budget and value > budget for _, value, budget in rows))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from classroom.stack.lifeline import die_with
 from classroom.stack.place import ROOT, Place, explained
 from classroom.stack.processes import end, last_words, read_line_within
 
-_READY_WITHIN = 20.0  # seconds
+_READY_WITHIN = 40.0  # seconds
 
 _service: subprocess.Popen[bytes] | None = None
 

@@ -138,7 +138,7 @@ def test_every_transition_is_drawn_while_the_cell_blocks(notebook: Notebook, ser
     notebook.run(COUNT_CELL)
     expected = int(notebook.finished(COUNT_CELL))
     assert expected > 200
-    notebook.wait_for(picture, f"{MARKS} === arg && Number(root.dataset.transitions) === arg", expected, within=5000)
+    notebook.wait_for(picture, f"{MARKS} === arg && Number(root.dataset.transitions) === arg", expected)
 
     announced = notebook.page.evaluate("announced")
     times = [at for at, _ in announced]

@@ -73,8 +73,8 @@ def clean_classroom(app: Any) -> Any:
     stack = client.current()
     assert stack and stack.worker == "running"
     queues = ("celery", "slow", "sloww", "cellery")
-    evidence.wait_until(lambda: not any(evidence.waiting(app, queue) for queue in queues), 5, "every queue is empty")
-    evidence.wait_until(lambda: not evidence.unacknowledged(app), 5, "the worker holds nothing")
+    evidence.wait_until(lambda: not any(evidence.waiting(app, queue) for queue in queues), 20, "every queue is empty")
+    evidence.wait_until(lambda: not evidence.unacknowledged(app), 20, "the worker holds nothing")
 
 
 def verdict(name: str, code: str, my_tasks: str = "") -> Outcome:

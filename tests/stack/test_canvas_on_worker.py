@@ -23,7 +23,7 @@ from tutorial_tasks.lifecycle import fail
 
 pytestmark = pytest.mark.long
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 ENDS = ("task-succeeded", "task-failed", "task-revoked")
 
 gather = tutorial.tasks["celery.accumulate"].s  # gives back what it is given
@@ -259,7 +259,7 @@ def outcome(result: Any) -> Any:
     if result is None:
         return None
     try:
-        return result.get(timeout=5, **({"interval": 0.01} if isinstance(result, GroupResult) else {}))
+        return result.get(timeout=20, **({"interval": 0.01} if isinstance(result, GroupResult) else {}))
     except Exception as error:
         return f"{type(error).__name__}: {error}"
 

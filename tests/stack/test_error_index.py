@@ -66,7 +66,7 @@ def in_a_cell(source: str) -> str:
 def celery_worker(*arguments: str) -> str:
     """Start a worker that cannot start, and return what it says, on one line."""
     command = [sys.executable, "-m", "celery", *arguments, "worker"]
-    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=180)
     assert said.returncode
     return " ".join(said.stderr.split())
 

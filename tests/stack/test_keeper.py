@@ -181,7 +181,7 @@ def test_what_a_notebook_left_is_cleared_away_and_what_one_has_is_told(stack: Ou
     assert holder.stdout
     assert [holder.stdout.readline(), holder.stdout.readline()][1] == "sent\n"
     assert said(stack, CONNECT)[1].startswith("Another open notebook has tasks here, and this lesson will meet them: 1 × add")
-    holder.communicate("\n", timeout=20)
+    holder.communicate("\n", timeout=60)
     assert said(stack, CONNECT)[1] == "Cleared away what an earlier run had left: 1 × add"
 
 
@@ -202,7 +202,7 @@ def test_a_killed_keeper_takes_its_worker_along_and_comes_back_under_its_name(st
     worker = stack.worker("one")
     processes = [psutil.Process(worker.pid), *psutil.Process(worker.pid).children()]
     stack.keepers["one"].kill()
-    stack.keepers["one"].wait(5)
+    stack.keepers["one"].wait(20)
     eventually(lambda: all_gone(processes), "its worker is gone")
     waiting = stack.client.start("-c", ADD, **stack.addresses)  # asks while nobody is there to hear
     stack.start_keeper("one")

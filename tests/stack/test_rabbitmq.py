@@ -49,7 +49,7 @@ print(calls(lab.waiting()), len(evidence.waiting_anywhere(app)))
 lab.worker.start()
 print(lost.get(timeout=10), lab.waiting())
 held = add.apply_async((5, 5), countdown=600)
-evidence.wait_until(lambda: calls(lab.unacknowledged()) == ["(5, 5)"], 5, "the worker holds it")
+evidence.wait_until(lambda: calls(lab.unacknowledged()) == ["(5, 5)"], 20, "the worker holds it")
 print(lab.waiting(), calls(lab.unacknowledged()))
 lab.worker.kill()
 evidence.give_back(app)
@@ -116,7 +116,7 @@ def test_it_listens_on_this_machine_only_and_knows_nobody_but_us(checkout: Check
     assert "CLASSROOM_BROKER=redis, but the stack that runs in this checkout has another broker: RabbitMQ" in other.stderr
     assert "python -m classroom down" in other.stderr
     assert checkout.command("doctor").returncode == 0
-    holder.communicate("\n", timeout=10)
+    holder.communicate("\n", timeout=60)
 
 
 def test_what_looks_into_the_broker_sees_the_same_on_both(checkout: Checkout, tmp_path: Path) -> None:

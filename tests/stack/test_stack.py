@@ -168,7 +168,7 @@ def test_a_stale_description_is_no_obstacle(checkout: Checkout, rest: str) -> No
         assert stranger.poll() is None, "a process that only has a number of ours must not be killed"
     finally:
         stranger.kill()
-        stranger.wait(5)
+        stranger.wait(20)
 
 
 def test_a_port_that_somebody_took_meanwhile_is_left_to_them(checkout: Checkout) -> None:
@@ -230,7 +230,7 @@ def test_a_silent_visitor_does_not_block_the_supervisor(checkout: Checkout) -> N
     with socket.create_connection(("127.0.0.1", checkout.stack().control_port), 2):
         begun = time.monotonic()
         assert checkout.run("-c", CONNECT + "; lab.worker.pause(); lab.worker.resume()").returncode == 0
-        assert time.monotonic() - begun < 10
+        assert time.monotonic() - begun < 60, "it waits for words that never come"
     kill(holder)
 
 

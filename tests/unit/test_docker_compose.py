@@ -62,7 +62,7 @@ class Machine:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("CLASSROOM_", "COMPOSE_", "TUTORIAL_"))}
         environment = kept | {"PATH": f"{self.programs}"} | self.ports | extra
         command = [sys.executable, "docker/compose.py", *argv]
-        return subprocess.run(command, cwd=self.checkout, env=environment, capture_output=True, text=True, timeout=30, check=False)
+        return subprocess.run(command, cwd=self.checkout, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
     @property
     def settings(self) -> dict[str, str]:
@@ -302,7 +302,7 @@ def test_an_engine_of_ci_that_does_not_end_is_killed(tmp_path: Path) -> None:
         (tmp_path / name).chmod(0o755)
     script = f". {ROOT}/.ci/containers.sh; start_engine; rm info; end_engine; kill -0 $containers_engine || echo gone"
     environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "ENGINE_ENDS_WITHIN": "1", "TMPDIR": str(tmp_path)}
-    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert "the Docker engine did not end, so it is killed" in done.stderr
     assert done.stdout == "gone\n"
     assert {path.name for path in tmp_path.iterdir()} == set(programs), "its folder is gone, too"

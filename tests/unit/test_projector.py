@@ -18,7 +18,7 @@ from taskscope.stage import Stage
 from taskscope.view import View
 from tests.stack.processes import eventually
 
-SOON = 5.0  # seconds, on a busy machine
+SOON = 20.0  # seconds, on a busy machine
 
 
 class _Screen:

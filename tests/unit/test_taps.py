@@ -523,10 +523,10 @@ def run(*script: Exception | None, say: Any = None) -> tuple[Fake, list[Observat
     tap.start()
     tap.settle(time.monotonic() + 5)
     if any(isinstance(step, Refused) for step in script):
-        tap._thread.join(5)
+        tap._thread.join(20)
         assert not tap._thread.is_alive()
     else:
-        assert tap.exhausted.wait(5)
+        assert tap.exhausted.wait(20)
     return tap, said
 
 
@@ -556,7 +556,7 @@ def test_a_tap_that_came_up_after_somebody_stopped_waiting_says_what_it_missed()
     before = time.time()
     assert not tap.settle(time.monotonic())
     tap.start()
-    assert tap.exhausted.wait(5)
+    assert tap.exhausted.wait(20)
     tap.close()
     assert [gap.data["why"] for gap in said] == ["fake could not be heard: OSError: away"]
     assert said[0].data["from"] <= before + 1

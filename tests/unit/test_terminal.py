@@ -110,7 +110,7 @@ def test_a_pipe_gets_one_line_for_each_task_when_it_has_ended() -> None:
     reporting.start()
     for said in recorded("progress"):
         scope.ledger.append(said)
-    assert begun.wait(1)
+    assert begun.wait(20)
     assert len(lines) == 1
     for said in recorded("eta")[:3]:
         scope.ledger.append(said)
