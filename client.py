@@ -758,8 +758,9 @@ def main(step: str | None, listing: bool) -> None:
             click.echo(f"\n# {function.__doc__}")
             function()
     except ClassroomError as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(1)
+        sys.exit(f"Error: {error}")
+    except CeleryTimeoutError:
+        sys.exit(f"Error: no worker did the task in time: {sys.executable} -m classroom doctor tells what the worker has to do")
 
 
 if __name__ == "__main__":

@@ -72,8 +72,11 @@ def doctor() -> None:
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 def lab(flower: bool, args: tuple[str, ...]) -> None:
     """Open JupyterLab on the first lesson; ARGS go to JupyterLab."""
+    from classroom.doctor import running_labs
     from classroom.flower import WORKSPACE, write_workspace
 
+    if running := running_labs():
+        click.echo(f"JupyterLab of this checkout runs at {' and '.join(running)} already; this is one more.")
     workspaces = Place.current().folder / "workspaces"
     write_workspace(workspaces)
     if not client.is_outside():

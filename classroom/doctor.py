@@ -156,7 +156,7 @@ def check_packages(lock: Path) -> Finding:
 
 def check_port(first: int = 8888, tries: int = 50) -> Finding:
     """Look where JupyterLab of this checkout runs, and whether there is a port for the next one: 8888, or another one near it."""
-    running = _running_labs()
+    running = running_labs()
     here = f"JupyterLab of this checkout runs at {' and '.join(running)}; " if running else ""
     for port in range(first, first + tries + 1):
         with socket.socket() as probe, contextlib.suppress(OSError):
@@ -167,7 +167,7 @@ def check_port(first: int = 8888, tries: int = 50) -> Finding:
     return Finding("port", f"{here}{first} to {first + tries} are all taken", 'make lab ARGS="--port 9999"')
 
 
-def _running_labs() -> list[str]:
+def running_labs() -> list[str]:
     """Return the addresses of the Jupyter servers of this user that serve this checkout.
 
     Each server leaves a file about itself. jupyter_server has a function that reads them, but takes two seconds to import.

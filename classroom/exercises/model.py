@@ -11,6 +11,7 @@ from celery.exceptions import TimeoutError as CeleryTimeoutError
 
 from classroom import progress
 from classroom.errors import ClassroomError
+from classroom.stack import client
 from classroom.time_limit import OutOfTime, time_limit
 
 Answer = Callable[..., Any]
@@ -102,7 +103,9 @@ def run(answer: Answer, *args: Any) -> Any:
         busy = f"{answer.__name__} was still busy after {_TIME_LIMIT:g} seconds{_where(late, answer)}"
         raise NotYet(f"{busy}; does it wait for something that never comes?") from None
     except CeleryTimeoutError:
-        raise NotYet(f"{answer.__name__} waited for a result that did not come in time: is waiting a part of what is asked?") from None
+        stack = client.current()
+        why = "is waiting a part of what is asked?" if not stack or stack.worker == "running" else "no worker runs, so nobody does it"
+        raise NotYet(f"{answer.__name__} waited for a result that did not come in time: {why}") from None
     except Exception as error:
         raise _Raised from error
 
@@ -121,8 +124,16 @@ def _is_untouched(answer: types.FunctionType) -> bool:
     return code.co_code in (_stub.__code__.co_code, _stub_with_words.__code__.co_code)
 
 
+# What Celery says of some slips that are easily made, and what it was.
+_SLIPS = {
+    "task_id must not be empty": "the task was called right here, as a function: send it, with delay",
+    "object has no attribute 'clone'": "a canvas is made of signatures: task.s(), not the task itself",
+}
+
+
 def _describe(error: BaseException | None, answer: types.FunctionType) -> str:
-    return f"{type(error).__name__}: {error}{_where(error, answer)}"
+    slip = next((f". Perhaps {what}" for words, what in _SLIPS.items() if words in str(error)), "")
+    return f"{type(error).__name__}: {error}{_where(error, answer)}{slip}"
 
 
 def _where(error: BaseException | None, answer: Answer) -> str:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from classroom.errors import ClassroomError
+from taskscope import contents
 from taskscope.live import is_live
 
 _HERE = Path(__file__).parent
@@ -53,7 +54,7 @@ class Prediction:
 
         found = Form(self)._repr_mimebundle_()
         data, metadata = found if isinstance(found, tuple) else (found, {})
-        return {**(data or {}), "text/plain": repr(self)}, metadata
+        return {**(data or {}), "text/plain": repr(self)}, {**metadata, contents.MARK: contents.this_process()}  # for when the kernel is gone
 
 
 def predict(name: str) -> Prediction:

@@ -250,7 +250,7 @@ function show({ model, el, reel, clock }) {
   };
 
   // What the loop remembers of its last round: it draws only what can have changed.
-  const last = { version: -1, t: -1, width: 0, now: 0, settled: Infinity, spoken: 0, listed: 0, memo: null };
+  const last = { version: -1, t: -1, width: 0, now: 0, settled: Infinity, spoken: 0, listed: 0, told: -1, controlled: 0, memo: null };
   const pace = new Pace();
   const rendered = new MessageChannel();
   rendered.port1.onmessage = ({ data }) => pace.painted(data, performance.now() - data, clock.live);
@@ -265,14 +265,15 @@ function show({ model, el, reel, clock }) {
     }
     // After the last mark of a film in which nothing is open, time changes nothing.
     const isNew = version !== last.version || (t !== last.t && Math.min(t, last.t) < last.settled);
-    if (!isNew || !pace.isDue(stamp, version !== last.version)) return;
     const now = clock.now(seconds(), film.live);
+    if (!isNew && t !== last.told && stamp >= last.controlled + 100) controls(stamp, t, now); // the clock goes on all the same
+    if (!isNew || !pace.isDue(stamp, version !== last.version)) return;
     last.now = now;
     canvas.runs = clock.runs(seconds(), film.live);
     const isDrawn = isTable ? list(stamp, t) : drawScene(scene({ ...film, now, memo: last.memo }, view, t, width, by));
     tell();
     Object.assign(root.dataset, { transitions: reel.received, seq: reel.seq, t: t.toFixed(3) });
-    controls(t);
+    controls(stamp, t, now);
     speak(stamp, t);
     if (isDrawn) Object.assign(last, { version, t });
     pace.drawn(stamp, canvas.drawn.size);
@@ -285,7 +286,8 @@ function show({ model, el, reel, clock }) {
     if (canvas.drawn.has(focused)) focused = null;
     return true;
   };
-  const controls = (t) => {
+  const controls = (stamp, t, now) => {
+    Object.assign(last, { told: t, controlled: stamp });
     const runs = clock.runs(seconds(), reel.film.live);
     const state = runs ? "pause" : "play";
     if (play.dataset.icon !== state) {
@@ -296,9 +298,9 @@ function show({ model, el, reel, clock }) {
     gap.hidden = !reel.gap;
     live.hidden = !reel.film.live;
     live.setAttribute("aria-pressed", String(clock.live));
-    range.max = Math.max(last.now, 0.001);
+    range.max = Math.max(now, 0.001);
     range.value = t;
-    time.value = `${t.toFixed(2)} s of ${last.now.toFixed(2)} s`;
+    time.value = `${t.toFixed(2)} s of ${now.toFixed(2)} s`;
   };
   let asked = null; // the token whose name is told
   const tell = () => {
