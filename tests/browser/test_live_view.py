@@ -34,6 +34,14 @@ tasks = [add.s(1, 2)] * 24 + [slow_add.s(1, 2, 0.3)] * 4 + [count_to.s(5, 0.08)]
 held = wait_at_gate.delay("many")
 print(chord(tasks)(total.s()).get(timeout=30), held.get(timeout=60))
 """
+MOST = """
+for one in [one for one in globals().values() if isinstance(one, Scope)]: one.close()
+scope = Scope(app)
+display(scope.lanes())
+held = wait_at_gate.delay("most", 80)
+tasks = group([count_to.s(110, 0)] * 85 + [add.s(1, 2)] * 150)
+print(len(tasks.delay().get(timeout=70)), held.get(timeout=85))
+"""
 COUNT = """
 scope.settle()
 history = History()
@@ -76,8 +84,8 @@ lab.predict("04a")
 ANSWER = """
 print("here is what happened")
 """
-CELLS = [CONNECT, MANY, COUNT, BRIEF, FEW, MOVING, LOOKS, ASK, ANSWER]
-CONNECT_CELL, MANY_CELL, COUNT_CELL, BRIEF_CELL, FEW_CELL, MOVING_CELL, LOOKS_CELL, ASK_CELL, ANSWER_CELL = range(len(CELLS))
+CELLS = [CONNECT, MANY, MOST, COUNT, BRIEF, FEW, MOVING, LOOKS, ASK, ANSWER]
+CONNECT_CELL, MANY_CELL, MOST_CELL, COUNT_CELL, BRIEF_CELL, FEW_CELL, MOVING_CELL, LOOKS_CELL, ASK_CELL, ANSWER_CELL = range(len(CELLS))
 
 MARKS = "root.querySelectorAll('[data-mark]').length"
 FRAMES = "async (count) => { for (; count; count -= 1) await new Promise(requestAnimationFrame); }"
@@ -113,7 +121,7 @@ def notebook(opened: Notebook, server: Lab) -> Iterator[Notebook]:
     opened.errors.clear()
     yield opened
     if any(opened.runs(number) for number in range(len(CELLS))):  # the test has failed, the next one need not
-        server.open_gates("many", "few", "before", "after")
+        server.open_gates("many", "most", "few", "before", "after")
         opened.interrupt()
     assert opened.errors == []
 
@@ -145,6 +153,23 @@ def test_every_transition_is_drawn_while_the_cell_blocks(notebook: Notebook, ser
     assert len(announced) >= 2
     assert all(text for _, text in announced)
     assert min(later - earlier for earlier, later in pairwise(times)) >= 2000, announced
+
+
+@pytest.mark.long
+def test_ten_thousand_transitions_are_drawn_while_the_cell_blocks(notebook: Notebook, server: Lab) -> None:
+    from playwright.sync_api import expect
+
+    notebook.run(MOST_CELL)
+    picture = notebook.scope(MOST_CELL)
+    picture.wait_for()
+    notebook.wait_for(picture, f"root.dataset.transitions >= arg && {MARKS} >= arg", 10_000, within=60_000)
+    assert notebook.runs(MOST_CELL), "the cell ended before they were drawn"
+    server.open_gates("most")
+    assert notebook.finished(MOST_CELL).split() == ["235", "most"]
+    notebook.run(COUNT_CELL)
+    expected = int(notebook.finished(COUNT_CELL))
+    assert expected >= 85 * 114 + 150 * 4
+    expect(picture).to_have_attribute("data-transitions", str(expected))  # all is at rest, so the output may be drawn anew
 
 
 def test_a_reload_keeps_the_picture_of_a_saved_notebook(notebook: Notebook) -> None:
