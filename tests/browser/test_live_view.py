@@ -312,6 +312,7 @@ def test_who_wants_no_motion_gets_none(notebook: Notebook, server: Lab, wish: Li
         server.open_gates("before")
         notebook.wait_for(picture, "root.querySelectorAll('[data-state=SUCCESS]').length === 7 && root.querySelector('.run')")
         running = picture.evaluate("(root) => root.getAnimations({ subtree: true }).length")
+        keep(picture, f"motion-{wish}")
         server.open_gates("after")
         notebook.finished(MOVING_CELL)
         places = page.evaluate("Object.values(places).map((one) => [...one].map((at) => at.match(/[\\d.]+/g).map(Number)))")
