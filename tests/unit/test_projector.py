@@ -146,6 +146,17 @@ def test_what_was_taken_in_and_not_sent_comes_with_the_next_keyframe(monkeypatch
     eventually(lambda: marks(stage, []) == 1, "the keyframe has it")
 
 
+def test_what_nobody_asks_for_is_not_kept_for_ever(monkeypatch: pytest.MonkeyPatch, own_scope: Scope) -> None:
+    monkeypatch.setattr(scope, "MOST", 10)
+    own_scope._history.limit = 10
+    for number in range(100):
+        own_scope.ledger.append(said(f"{number:02}", "sent", float(number)))
+        own_scope.tasks()
+    assert len(own_scope._changed) <= 21
+    known = [task.id for task in own_scope.tasks()]
+    assert own_scope.changed()[-len(known) :] == known
+
+
 def test_a_view_of_a_closed_scope_stands_still(own_scope: Scope) -> None:
     own_scope.ledger.append(said("a", "sent", 1.0))
     own_scope.projector.close()
