@@ -69,6 +69,12 @@ group(add.s(1, 2), flaky.s(2, 0.1), count_to.s(2, 0.05)).delay().get(timeout=10)
 brief.settle()
 print(sum(len(lane.marks) for task in brief.tasks() for lane in task.lanes))
 """
+AGAIN = """
+display(brief.lanes())
+"""
+LOOKED_AT = """
+print(*[screen.stage.is_looked_at for screen in brief.projector._screens])
+"""
 LOOKS = """
 looks = Scope(app)
 plan = looks.graph(chain(add.s(1, 2), group(add.s(3), flaky.si(2, 0.1), count_to.s(0.05)), total.s(), slow_add.s(1, 0.2)))
@@ -84,8 +90,9 @@ lab.predict("04a")
 ANSWER = """
 print("here is what happened")
 """
-CELLS = [CONNECT, MANY, MOST, COUNT, BRIEF, FEW, MOVING, LOOKS, ASK, ANSWER]
-CONNECT_CELL, MANY_CELL, MOST_CELL, COUNT_CELL, BRIEF_CELL, FEW_CELL, MOVING_CELL, LOOKS_CELL, ASK_CELL, ANSWER_CELL = range(len(CELLS))
+CELLS = [CONNECT, MANY, MOST, COUNT, BRIEF, AGAIN, LOOKED_AT, FEW, MOVING, LOOKS, ASK, ANSWER]
+CONNECT_CELL, MANY_CELL, MOST_CELL, COUNT_CELL, BRIEF_CELL, AGAIN_CELL, LOOKED_AT_CELL, *OTHER_CELLS = range(len(CELLS))
+FEW_CELL, MOVING_CELL, LOOKS_CELL, ASK_CELL, ANSWER_CELL = OTHER_CELLS
 
 MARKS = "root.querySelectorAll('[data-mark]').length"
 FRAMES = "async (count) => { for (; count; count -= 1) await new Promise(requestAnimationFrame); }"
@@ -184,6 +191,20 @@ def test_a_reload_keeps_the_picture_of_a_saved_notebook(notebook: Notebook) -> N
     picture.wait_for()
     notebook.wait_for(picture, f"{MARKS} === arg && Number(root.dataset.transitions) === arg", expected)
     assert picture.get_attribute("data-view") == "lanes"
+
+
+def test_a_picture_that_nobody_sees_any_more_says_so(notebook: Notebook) -> None:
+    notebook.run(BRIEF_CELL)
+    notebook.finished(BRIEF_CELL)
+    for _ in range(2):  # the second time in place of the first
+        notebook.run(AGAIN_CELL)
+        notebook.finished(AGAIN_CELL)
+        notebook.wait_for(notebook.scope(AGAIN_CELL), f"{MARKS} > 0")
+    notebook.run(LOOKED_AT_CELL)
+    assert notebook.finished(LOOKED_AT_CELL).split() == ["True", "False", "True"]
+    notebook.command("notebook:clear-all-cell-outputs")
+    notebook.run(LOOKED_AT_CELL)
+    assert notebook.finished(LOOKED_AT_CELL).split() == ["False"] * 3
 
 
 @pytest.mark.long
