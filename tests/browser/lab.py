@@ -200,9 +200,12 @@ class Notebook:
 
     def wait_for(self, picture: "Locator", condition: str, argument: Any = None, within: int = PATIENCE) -> None:
         """Wait until a condition holds for a picture: JavaScript with `root` and `arg`."""
-        picture.scroll_into_view_if_needed()  # what nobody sees is not drawn
-        element = picture.element_handle()
-        self.page.wait_for_function(f"([root, arg]) => {condition}", arg=[element, argument], timeout=within)
+        is_there = False
+        while not is_there:  # when all is at rest the output may be drawn anew
+            element = picture.element_handle()
+            element.evaluate("(root) => root.scrollIntoViewIfNeeded()")  # what nobody sees is not drawn
+            self.page.wait_for_function(f"([root, arg]) => !root.isConnected || ({condition})", arg=[element, argument], timeout=within)
+            is_there = element.evaluate("(root) => root.isConnected")
 
 
 def need_a_browser() -> None:
