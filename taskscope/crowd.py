@@ -5,9 +5,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from taskscope.gone import Gone
 from taskscope.layout import layers_of
 from taskscope.moment import moment, order, rank
-from taskscope.states import CALLED_OFF
+from taskscope.states import CALLED_OFF, ENDS
 
 Key = tuple[str, str, str]  # place, whose (a queue, a host, a node), state
 Step = tuple[float, Key]
@@ -19,9 +20,12 @@ EACH = 1000  # nodes of one canvas, above which those that are alike are drawn a
 
 
 class Crowd:
-    """Counts of tasks by place and state, at any time."""
+    """Counts of tasks by place and state, at any time; of so many of them it is remembered who they are, some 700 bytes each."""
+
+    limit = 100_000
 
     def __init__(self) -> None:
+        self._gone = Gone()  # those that stay counted where they were last seen
         self._width = FINEST
         self._bins: dict[int, dict[Key, int]] = {}
         self._steps: dict[str, list[Step]] = {}
@@ -29,6 +33,8 @@ class Crowd:
 
     def note(self, task: str, steps: list[Step]) -> None:
         """Take in what is known of a task now, in place of what was known before."""
+        if task in self._gone:
+            return
         if before := self._steps.get(task):
             for at, key, change in _changes(before):
                 self._add(at, key, -change)
@@ -37,10 +43,18 @@ class Crowd:
             self.last = max(self.last, steps[-1][0])
         for at, key, change in _changes(steps):
             self._add(at, key, change)
+        if len(self._steps) > self.limit:
+            self._forget(self.limit // 10 + 1)
 
     def shift(self, by: float) -> None:
         """Move all that was noted by some seconds."""
-        noted, self._steps, self._bins, self.last = self._steps, {}, {}, 0.0
+        noted = dict(self._steps)
+        for task in noted:
+            self.note(task, [])
+        further = round(by / self._width)
+        theirs = {number: {key: change for key, change in counts.items() if change} for number, counts in self._bins.items()}
+        self._bins = {number + further: counts for number, counts in theirs.items() if counts}  # of those that are gone
+        self.last += by
         for task, steps in noted.items():
             self.note(task, [(at + by, key) for at, key in steps])
 
@@ -57,7 +71,17 @@ class Crowd:
             [round(number * self._width, 4), [[*key, change] for key, change in counts.items() if change]]
             for number, counts in sorted(self._bins.items())
         ]
-        return {"bins": [one for one in bins if one[1]], "of": len(self._steps)}
+        return {"bins": [one for one in bins if one[1]], "of": len(self._steps) + len(self._gone)}
+
+    def _forget(self, count: int) -> None:
+        def unended_last(task: str) -> bool:
+            steps = self._steps[task]
+            return not (steps and steps[-1][1][2] in ENDS)
+
+        forgotten = sorted(self._steps, key=unended_last)[:count]  # of those, the earliest
+        for task in forgotten:
+            del self._steps[task]
+        self._gone.update(forgotten)
 
     def _add(self, at: float, key: Key, change: int) -> None:
         counts = self._bins.setdefault(int(at / self._width), {})

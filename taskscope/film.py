@@ -8,6 +8,7 @@ from typing import Any
 from taskscope import layout
 from taskscope.crowd import Crowd, condensed, steps_of
 from taskscope.fold import CLOCK_DOUBT
+from taskscope.gone import Gone
 from taskscope.history import Lane, Task, Worker, label, sentence
 from taskscope.layout import Rows, Shelf
 from taskscope.states import CALLED_OFF, ENDS
@@ -47,7 +48,7 @@ class Camera:
         self._limit = limit
         self._now = 0.0
         self._entries: dict[str, dict[str, Any]] = {}
-        self._dropped: set[str] = set()
+        self._dropped = Gone()
         self._ended: deque[str] = deque()
         self._rows = Rows()
         self._shelves: dict[tuple[str, str], Shelf] = {}
@@ -60,7 +61,7 @@ class Camera:
         self._graphs_changed = False
         self._parts: dict[str, Any] = {"workers": [], "queues": {}, "notes": [], "xray": None, "keeps": True}
         self._commands: deque[list[Any]] = deque(maxlen=COMMANDS)
-        self._early: list[tuple[float, str]] = []  # commands from before anything has happened
+        self._early: deque[tuple[float, str]] = deque(maxlen=COMMANDS)  # commands from before anything has happened
         self.commanded = 0.0  # the Unix time of the last command that was taken: where to ask from next
         self._last_commands: set[str] = set()  # those of that moment, for the broker gives a transaction one time
         self._crowd: Crowd | None = None  # once there are more tasks than can be looked at
@@ -172,7 +173,7 @@ class Camera:
             return tasks
         room = max(0, room + sum(entry["state"] in ENDS and not self._is_node(name) for name, entry in self._entries.items()))
         beyond = {task.id for task in new[: len(new) - min(room, self._limit)]}
-        self._dropped |= beyond
+        self._dropped.update(beyond)
         if self._crowd is None:
             self._crowd = Crowd()
             for entry in self._entries.values():
@@ -241,8 +242,9 @@ class Camera:
             self._early.append((at, text))
         if self.origin is None:
             return []
-        early, self._early = self._early[-COMMANDS:], []
-        return [[self._seconds(at), text] for at, text in early]
+        fresh = [[self._seconds(at), text] for at, text in self._early]
+        self._early.clear()
+        return fresh
 
     def _upsert(self, task: Task) -> dict[str, Any] | None:
         if task.id in self._dropped:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from taskscope.fold import END_OF, Folded, fold, grown, sort_key
+from taskscope.gone import Gone
 from taskscope.model import Evidence, Gap, Lane, Mark, SlotUse, Span, Task, Worker
 from taskscope.observation import Observation
 from taskscope.slots import Slots
@@ -122,7 +123,7 @@ class History:
         self._stories: dict[str, _Story] = {}
         self._dirty: dict[str, None] = {}
         self._changed: dict[str, None] = {}
-        self._forgotten: set[str] = set()
+        self._forgotten = Gone()
         self._aside: dict[str, str] = {}  # tasks of which something was said that can't be folded, and why
         self._hosts: dict[str, _Host] = {}
         self._gaps: set[Gap] = set()
@@ -338,9 +339,10 @@ class History:
             story = self._stories[task]
             return not (story.folded and story.folded.fields.get("state") in ENDS), story.first, task
 
-        for task in sorted(self._stories, key=unended_last)[:count]:
+        forgotten = sorted(self._stories, key=unended_last)[:count]
+        for task in forgotten:
             self._drop(task)
-            self._forgotten.add(task)
+        self._forgotten.update(forgotten)
         self._order = None
 
     def _drop(self, task: str) -> None:

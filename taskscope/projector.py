@@ -18,6 +18,7 @@ BATCH = 0.01  # seconds of rest after a batch, at least: what comes after a paus
 KEYFRAME = 1.0  # seconds between two keyframes, at least
 SHARE = 0.05  # of the time, at most, goes into keyframes: those of many tasks come less often
 REST = 2.0  # seconds for which a picture goes on after its last task has ended
+SELDOM = 2.0  # seconds between two batches where nobody looks: a kernel that is busy hears late that somebody looks again
 LOOK = 0.25  # seconds between two looks at what nobody announces: a gate's counter, the length of a queue
 
 
@@ -29,7 +30,7 @@ class _Screen:
         self.camera = view.camera()
         view.take(self.camera, view.subjects())
         self.stage = Stage(self.camera.film(live=live), view.view, view.by, whole=view.ids is None)
-        self.keyframe_at = self.news_at = self.looked_at = time.monotonic()
+        self.keyframe_at = self.news_at = self.looked_at = self.fed_at = time.monotonic()
         self.keyframe_cost = 0.0  # seconds that the last one took
         self.is_behind = False  # something was pushed since the last keyframe
         self.goes_on = True  # the clock of the picture
@@ -42,6 +43,10 @@ class _Screen:
         now = time.monotonic()
         if self.due is not None:
             self.due |= dict.fromkeys(changed)
+        is_looked_at = self.stage.is_looked_at
+        if not is_looked_at and now - self.fed_at < SELDOM:
+            return
+        self.fed_at = now
         mine = self._due_here()
         if mine is None or mine:
             self._push(self.view.take(self.camera, mine, look=False))
@@ -53,7 +58,7 @@ class _Screen:
         # When all has ended the clock stands still: a picture that only grows emptier helps nobody.
         goes_on = now - self.news_at < REST or (self.goes_on and self.camera.goes_on)
         is_due = now - self.keyframe_at >= max(KEYFRAME, self.keyframe_cost / SHARE)
-        if goes_on != self.goes_on or (self.is_behind and is_due):
+        if goes_on != self.goes_on or (self.is_behind and is_due and is_looked_at):  # all of it at rest, or at once for who comes back
             self._keyframe(goes_on)
 
     def stop(self) -> None:

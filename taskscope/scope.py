@@ -247,6 +247,9 @@ class Scope:
             if name not in self._aside:
                 self._aside.add(name)
                 log.error("the task %s can't be told: %s", name, error)
+        if len(self._changed) > 2 * MOST:  # where nothing is live nobody asks; of what was forgotten nobody has to be told
+            known = {task.id for task in self._history.tasks()}
+            self._changed = {name: None for name in self._changed if name in known}
         for name in self._history.changed():
             self._changed[name] = None
             if not _is_told_by_result_alone(self._task(name)):

@@ -1,4 +1,4 @@
-"""The seven states of a task: their order, glyph, colours and words. JavaScript and the docs read the same table."""
+"""The seven states of a task: their order, glyph and colours. JavaScript reads the same table."""
 
 import json
 from dataclasses import dataclass, replace
@@ -7,16 +7,14 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """How one state is drawn and said; the colours were searched so that four kinds of vision tell them apart."""
+    """How one state is drawn; the colours were searched so that four kinds of vision tell them apart."""
 
     name: str
     rank: int  # of two states with the same attempt, the higher one came later
     glyph: str
     light: str
     dark: str
-    pattern: str
     path: str  # the glyph as an SVG path within a circle of radius 8 around 0, 0: the same on every machine, whatever its fonts
-    words: str
 
 
 TABLE = Path(__file__).with_name("states.json")
@@ -30,5 +28,5 @@ def looks_of(name: str) -> State:
     if name in STATES:
         return STATES[name]
     if name in CALLED_OFF:
-        return replace(STATES["REVOKED"], name=name, words="this delivery was called off")
-    return replace(STATES["STARTED"], name=name, words="it says so itself")
+        return replace(STATES["REVOKED"], name=name)
+    return replace(STATES["STARTED"], name=name)

@@ -44,7 +44,18 @@ class Stage(anywidget.AnyWidget):
         self._lock = threading.Lock()
         self.at_rest: Callable[[], None] | None = None  # what is to be done when there is nothing new for a while
         self._seq = 0
+        self._looking: int | None = None  # pictures of it in browsers; None until the first one says that it is there
         super().__init__(film=json.dumps({**(film or {}), "seq": 0}), view=view, by=by, whole=whole)
+        self.on_msg(self._hear)
+
+    @property
+    def is_looked_at(self) -> bool:
+        """Whether there may be a picture of it in a browser; false when the last one has said that it is gone."""
+        return self._looking is None or self._looking > 0
+
+    def _hear(self, _stage: "Stage", said: Mapping[str, Any], _buffers: object) -> None:
+        with self._lock:  # it is told in whatever thread the kernel hears it
+            self._looking = (self._looking or 0) + said.get("more", 0)
 
     def push(self, changes: Mapping[str, Any]) -> None:
         """Send what `Camera.take` returned."""

@@ -23,7 +23,7 @@ export class Reel {
   constructor() {
     this.film = emptyFilm();
     this.byId = new Map();
-    this.marks = new Map(); // how many marks were received of each lane, for ever
+    this.marks = new Map(); // how many marks were received of each lane of the tasks that are shown
     this.received = 0;
     this.seq = 0;
     this.gap = false;
@@ -36,9 +36,11 @@ export class Reel {
     for (const lane of film.lanes) tasks[lane.task].lanes.push(lane);
     this.film = { ...emptyFilm(), ...film, tasks };
     this.byId = new Map(tasks.map((task) => [task.id, task]));
+    const before = this.marks;
+    this.marks = new Map();
     for (const task of tasks) {
       task.lanes.sort(inOrder);
-      for (const lane of task.lanes) this.count(task.id, lane);
+      for (const lane of task.lanes) this.count(task.id, lane, before);
     }
     this.seq = film.seq ?? 0;
     this.gap = false;
@@ -59,7 +61,10 @@ export class Reel {
     for (const part of ["workers", "queues", "notes", "xray", "keeps", "graphs", "crowd", "of"]) if (part in batch) film[part] = batch[part];
     if (batch.commands) film.commands = [...film.commands, ...batch.commands].slice(-COMMANDS);
     for (const change of batch.upserts ?? []) this.upsert(change);
-    for (const id of batch.drops ?? []) this.byId.delete(id);
+    for (const id of batch.drops ?? []) {
+      for (const lane of this.byId.get(id)?.lanes ?? []) this.marks.delete(`${id} ${laneKey(lane)}`);
+      this.byId.delete(id);
+    }
     if (batch.drops) film.tasks = film.tasks.filter((task) => this.byId.has(task.id));
     film.shown = film.tasks.length;
     this.version += 1;
@@ -86,12 +91,12 @@ export class Reel {
     task.lanes.sort(inOrder);
   }
 
-  count(id, lane) {
+  count(id, lane, marks = this.marks) {
     const key = `${id} ${laneKey(lane)}`;
-    const before = this.marks.get(key) ?? 0;
-    if (lane.marks.length <= before) return;
-    this.received += lane.marks.length - before;
-    this.marks.set(key, lane.marks.length);
+    const before = marks.get(key) ?? 0;
+    const now = Math.max(before, lane.marks.length);
+    this.received += now - before;
+    this.marks.set(key, now);
   }
 }
 
@@ -213,13 +218,16 @@ export function fit(text, width, size) {
 export function summary(before, tasks, t) {
   const words = { PENDING: "sent", RECEIVED: "received", STARTED: "running", RETRY: "retrying", SUCCESS: "succeeded", FAILURE: "failed", REVOKED: "revoked" };
   const counts = new Map();
+  const gone = new Set(before.keys());
   for (const task of tasks) {
+    gone.delete(task.id);
     const state = moment(task, t)?.state;
     if (state && before.get(task.id) !== state) {
       before.set(task.id, state);
       counts.set(state, (counts.get(state) ?? 0) + 1);
     }
   }
+  for (const id of gone) before.delete(id);
   return [...counts].map(([state, number]) => `${number} ${words[state] ?? state}`).join(", ");
 }
 

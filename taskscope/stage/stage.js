@@ -401,8 +401,14 @@ function show({ model, el, reel, clock }) {
   reel.listeners.add(changed);
   setStill(reel.isStill ?? reduced.matches);
   frame = requestAnimationFrame(loop);
+  /** Tell the kernel that one more looks, or one less; where there is none any more nobody has to know. */
+  const look = (more) => {
+    try {
+      model.send({ more });
+    } catch {}
+  };
   const end = () => {
-    reel.shown.delete(mine);
+    if (reel.shown.delete(mine)) look(-1);
     cancelAnimationFrame(frame);
     reduced.removeEventListener("change", onReduced);
     for (const name of ["change:view", "change:by"]) model.off(name, onView);
@@ -414,6 +420,7 @@ function show({ model, el, reel, clock }) {
   };
   const mine = { root, end };
   reel.shown.add(mine);
+  look(1);
   return end;
 }
 

@@ -83,10 +83,25 @@ class Lab:
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             return False
 
-    def write(self, name: str, cells: Sequence[str]) -> str:
+    def install_kernel(self, ipykernel: str) -> str:
+        """Make a kernel of another version of ipykernel; return its name. Where no package index can be reached, skip; fail in CI."""
+        there = self.folder / "another-ipykernel"
+        uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
+        command = [uv, "pip", "install", "--python", sys.executable, "--target", str(there), "--no-deps", f"ipykernel{ipykernel}"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        if done.returncode:
+            skip(f"another ipykernel can't be installed: {done.stderr}")
+        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        paths = os.pathsep.join(map(str, (there, self.checkout.root)))
+        file = self.folder / "data" / "kernels" / there.name / "kernel.json"
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps({"argv": argv, "display_name": there.name, "env": {"PYTHONPATH": paths}}))
+        return there.name
+
+    def write(self, name: str, cells: Sequence[str], kernel: str = "python3") -> str:
         """Write a notebook; return its address."""
         book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
-        book.metadata["kernelspec"] = {"name": "python3", "language": "python", "display_name": "Python 3"}
+        book.metadata["kernelspec"] = {"name": kernel, "language": "python", "display_name": kernel}
         (self.checkout.root / name).parent.mkdir(exist_ok=True)
         nbformat.write(book, self.checkout.root / name)
         return f"http://127.0.0.1:{self.port}/lab/tree/{name}?reset&token={TOKEN}"
@@ -185,9 +200,12 @@ class Notebook:
 
     def wait_for(self, picture: "Locator", condition: str, argument: Any = None, within: int = PATIENCE) -> None:
         """Wait until a condition holds for a picture: JavaScript with `root` and `arg`."""
-        picture.scroll_into_view_if_needed()  # what nobody sees is not drawn
-        element = picture.element_handle()
-        self.page.wait_for_function(f"([root, arg]) => {condition}", arg=[element, argument], timeout=within)
+        is_there = False
+        while not is_there:  # when all is at rest the output may be drawn anew
+            element = picture.element_handle()
+            element.evaluate("(root) => root.scrollIntoViewIfNeeded()")  # what nobody sees is not drawn
+            self.page.wait_for_function(f"([root, arg]) => !root.isConnected || ({condition})", arg=[element, argument], timeout=within)
+            is_there = element.evaluate("(root) => root.isConnected")
 
 
 def need_a_browser() -> None:
@@ -195,10 +213,14 @@ def need_a_browser() -> None:
     missing = [] if importlib.util.find_spec("playwright") else ["playwright: pip install playwright"]
     missing += [] if CHROMIUM else ["chromium: apt-get install chromium"]
     if missing:
-        said = f"nothing is tested in a browser, because these are missing: {', '.join(missing)}"
-        if os.environ.get("CI", "").lower() not in ("", "0", "false"):
-            pytest.fail(said)
-        pytest.skip(said)
+        skip(f"nothing is tested in a browser, because these are missing: {', '.join(missing)}")
+
+
+def skip(said: str) -> None:
+    """Skip a test; fail it in CI."""
+    if os.environ.get("CI", "").lower() not in ("", "0", "false"):
+        pytest.fail(said)
+    pytest.skip(said)
 
 
 @contextmanager

@@ -52,6 +52,26 @@ def test_it_is_the_same_whether_tasks_come_at_once_or_bit_by_bit() -> None:
         assert +counts_at(camera.film()["crowd"], t) == +counts_at(at_once["crowd"], t)
 
 
+def test_those_that_have_ended_stay_counted_when_it_is_not_remembered_who_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Crowd, "limit", 20)
+    forgetful, crowd = Crowd(), Crowd()
+    crowd.limit = 1000
+    runs = [(0.2, ("slot", "w", "STARTED"))]
+    for one in (forgetful, crowd):
+        one.note("runs", runs)
+        for second in range(100):
+            one.note(str(second), [(float(second), ("queue", "celery", "PENDING")), (second + 0.5, ("end", "", "SUCCESS"))])
+    assert len(forgetful._steps) <= 20 and "runs" in forgetful._steps
+    forgetful.note("3", [])  # a late word of one that is only counted
+    for one in (forgetful, crowd):
+        one.note("runs", [*runs, (99.9, ("end", "", "FAILURE"))])
+        one.shift(7.0)
+    told, expected = forgetful.to_json(), crowd.to_json()
+    assert told["of"] == expected["of"] == 101 and forgetful.last == crowd.last
+    for t in (6.0, 7.1, 7.3, 50.2, 50.7, 120.0):
+        assert +counts_at(told, t) == +counts_at(expected, t)
+
+
 def test_a_long_run_is_counted_in_longer_stretches() -> None:
     crowd = Crowd()
     for second in range(5000):

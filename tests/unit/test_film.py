@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from taskscope import film as film_module
 from taskscope.crowd import counts_at
-from taskscope.film import Camera, Film, film, never_ran
+from taskscope.film import COMMANDS, Camera, Film, film, never_ran
+from taskscope.gone import Gone
 from taskscope.history import History, Task, sentence
 from taskscope.moment import extent, moment, nest
 from taskscope.observation import Observation
@@ -192,6 +193,27 @@ def test_a_limit_drops_the_oldest_that_ended_and_says_so() -> None:
     rows = [row["row"] for row in shown["lanes"]]
     assert len(set(rows)) == 3 and max(rows) <= 3  # the rows of those that went are given to others
     assert camera.take([replace(done[0], result="late")])["upserts"] == []
+
+
+def test_of_what_was_dropped_the_number_is_kept_for_ever_and_the_last_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Gone, "limit", 5)
+    camera = Camera(limit=3)
+    done = [task("add", f"({n},)", lane(f"d{n}", ("PENDING", 0.2 + n), ("SUCCESS", 0.3 + n))) for n in range(50)]
+    for one in done:
+        camera.take([one])
+    for one in done[-8:-3]:  # the last ones that were dropped
+        assert camera.take([replace(one, result="late")])["upserts"] == []
+    assert (camera.film()["of"], len(camera._dropped)) == (50, 47)
+    assert len(camera._dropped._last | camera._dropped._before) <= 10
+
+
+def test_commands_from_before_anything_has_happened_are_not_kept_for_ever() -> None:
+    camera = Camera()
+    for number in range(2 * COMMANDS):
+        camera.take([], commands=[(ORIGIN + number, f"HSET {number}")])
+    assert len(camera._early) == COMMANDS
+    camera.take(films.many_kinds())
+    assert [text for _, text in camera.film()["commands"]] == [f"HSET {number}" for number in range(COMMANDS, 2 * COMMANDS)]
 
 
 def test_what_was_planned_is_a_ghost_until_it_is_seen() -> None:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from taskscope.gone import Gone
 from taskscope.history import Gap, History, Task, count_transitions, label, occupancy, sentence
 from taskscope.observation import Observation
 
@@ -639,6 +640,18 @@ def test_a_limit_forgets_the_earliest_that_have_ended_and_counts_them() -> None:
     assert (history.seen, history.changed()[-1]) == (51, "49")
     with pytest.raises(KeyError):
         history.task("00")
+
+
+def test_of_what_was_forgotten_the_number_is_kept_for_ever_and_the_last_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Gone, "limit", 20)
+    history = History(limit=10)
+    for n in range(300):
+        history.extend(ran(f"{n:03}", n, n + 0.5))
+        history.tasks()
+    assert history.seen == 300
+    history.add(one("succeeded", 399, "288"))
+    assert history.seen == 300
+    assert len(history._forgotten._last | history._forgotten._before) <= 40
 
 
 def test_a_thousand_forgotten_tasks_leave_the_slots_as_they_were() -> None:

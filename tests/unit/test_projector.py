@@ -146,6 +146,46 @@ def test_what_was_taken_in_and_not_sent_comes_with_the_next_keyframe(monkeypatch
     eventually(lambda: marks(stage, []) == 1, "the keyframe has it")
 
 
+def test_what_nobody_asks_for_is_not_kept_for_ever(monkeypatch: pytest.MonkeyPatch, own_scope: Scope) -> None:
+    monkeypatch.setattr(scope, "MOST", 10)
+    own_scope._history.limit = 10
+    for number in range(100):
+        own_scope.ledger.append(said(f"{number:02}", "sent", float(number)))
+        own_scope.tasks()
+    assert len(own_scope._changed) <= 21
+    known = [task.id for task in own_scope.tasks()]
+    assert own_scope.changed()[-len(known) :] == known
+
+
+def test_where_nobody_looks_what_is_new_waits_until_somebody_does(monkeypatch: pytest.MonkeyPatch, own_scope: Scope) -> None:
+    """An output that was cleared, or whose cell was run again, keeps its model, and its comm stays open."""
+    monkeypatch.setattr(projector, "SELDOM", 60.0)
+    batches = record(monkeypatch)
+    cleared, shown = (own_scope.projector.show(own_scope.lanes()) for _ in range(2))
+    for more in (1, 1, -1, -1):  # in two windows
+        assert cleared.is_looked_at
+        cleared._handle_custom_msg({"more": more}, [])
+    for number in range(3):
+        own_scope.ledger.append(said(f"{number}", "sent", float(number)))
+    eventually(lambda: marks(shown, batches) == 3, "they are on the other picture")
+    assert marks(cleared, batches) == 0
+    cleared._handle_custom_msg({"more": 1}, [])
+    eventually(lambda: marks(cleared, batches) == 3, "the picture is whole")
+
+
+def test_where_nobody_looks_the_picture_is_renewed_now_and_then(monkeypatch: pytest.MonkeyPatch, own_scope: Scope) -> None:
+    monkeypatch.setattr(projector, "SELDOM", 0.2)
+    batches = record(monkeypatch)
+    cleared = own_scope.projector.show(own_scope.lanes())
+    for more in (1, -1):
+        cleared._handle_custom_msg({"more": more}, [])
+    own_scope.ledger.append(said("a", "sent", 1.0))
+    eventually(lambda: marks(cleared, batches) == 1, "whoever looks at it while the kernel is busy sees it")
+    monkeypatch.setattr(projector, "REST", 0.5)
+    own_scope.ledger.append(said("a", "succeeded", 2.0))
+    eventually(lambda: marks(cleared, []) == marks(cleared, batches) > 1, "at rest the model has all of it, too")
+
+
 def test_a_view_of_a_closed_scope_stands_still(own_scope: Scope) -> None:
     own_scope.ledger.append(said("a", "sent", 1.0))
     own_scope.projector.close()

@@ -64,6 +64,11 @@ test("what was dropped is gone, and its marks stay counted", () => {
   reel.batch({ seq: 1, of: 2, upserts: [task("b", lane(0, ["PENDING", 2]))], drops: ["a"] });
   assert.deepEqual(Object.keys(states(reel, 9)), ["b"]);
   assert.deepEqual([reel.film.shown, reel.film.of, reel.received], [1, 2, 3]);
+  assert.deepEqual([...reel.marks.values()], [1], "only of what is shown is it known lane by lane");
+  reel.keyframe(film(1, task("b", lane(0, ["PENDING", 2], ["SUCCESS", 3]))));
+  assert.deepEqual([reel.received, [...reel.marks.values()]], [4, [2]], "what a keyframe tells again is not counted again");
+  reel.keyframe(film(1, task("c", lane(0, ["PENDING", 4]))));
+  assert.deepEqual([reel.received, [...reel.marks.values()]], [5, [1]], "what it does not tell of any more stays counted");
 });
 
 test("the next attempt is published before this one has ended", () => {
@@ -168,6 +173,8 @@ test("what is said aloud counts changes, each once", () => {
   const tasks = [task("a", lane(0, ["SUCCESS", 1])), task("b", lane(0, ["SUCCESS", 1])), task("c", lane(0, ["RETRY", 1]))];
   assert.equal(summary(before, tasks, 1), "2 succeeded, 1 retrying");
   assert.equal(summary(before, tasks, 2), "");
+  assert.equal(summary(before, tasks.slice(1), 2), "");
+  assert.deepEqual([...before.keys()], ["b", "c"], "who was dropped is not remembered");
 });
 
 test("words and axes", () => {
