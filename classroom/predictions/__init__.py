@@ -54,7 +54,8 @@ class Prediction:
 
         found = Form(self)._repr_mimebundle_()
         data, metadata = found if isinstance(found, tuple) else (found, {})
-        return {**(data or {}), "text/plain": repr(self)}, {**metadata, contents.MARK: contents.this_process()}  # for when the kernel is gone
+        gone = {contents.MARK: contents.this_process()}  # when it has gone, the question is shown as text
+        return {**(data or {}), "text/plain": repr(self)}, {**metadata, **gone}
 
 
 def predict(name: str) -> Prediction:

@@ -100,6 +100,15 @@ CONNECT_CELL, MANY_CELL, COUNT_CELL, BRIEF_CELL, AGAIN_CELL, LOOKED_AT_CELL, *OT
 FEW_CELL, MOVING_CELL, LOOKS_CELL, ASK_CELL, ANSWER_CELL, MOST_CELL = OTHER_CELLS
 
 MARKS = "root.querySelectorAll('[data-mark]').length"
+NOTE_WHAT_IS_SAID = """(number) => {
+  window.announced = [];
+  const { node } = panel.content.widgets[number];
+  const replace = Element.prototype.replaceChildren;
+  Element.prototype.replaceChildren = function (...children) {
+    if (this.role === "log" && node.contains(this)) announced.push([performance.now(), children[0].textContent]);
+    return replace.apply(this, children);
+  };
+}"""
 FRAMES = "async (count) => { for (; count; count -= 1) await new Promise(requestAnimationFrame); }"
 FOCUSED = "[document.activeElement.getAttribute('role'), document.activeElement.getAttribute('aria-label')]"
 
@@ -139,21 +148,15 @@ def notebook(opened: Notebook, server: Lab) -> Iterator[Notebook]:
 
 
 def test_every_transition_is_drawn_while_the_cell_blocks(notebook: Notebook, server: Lab) -> None:
+    notebook.page.evaluate(NOTE_WHAT_IS_SAID, MANY_CELL)
     notebook.run(MANY_CELL)
     picture = notebook.scope(MANY_CELL)
     picture.wait_for()
-    picture.evaluate(
-        """(root) => {
-             window.announced = [];
-             const log = root.querySelector("[role=log]");
-             const replace = log.replaceChildren;
-             log.replaceChildren = (said) => { announced.push([performance.now(), said.textContent]); replace.call(log, said); };
-           }"""
-    )
     for number in (20, 60, 100, 140, 180, 200):
         notebook.wait_for(picture, f"{MARKS} >= arg && root.dataset.transitions >= arg", number)
         assert notebook.runs(MANY_CELL), f"the cell ended before {number} transitions were drawn"
-    notebook.page.wait_for_function("announced.length >= 2")  # the gate is closed: the picture goes on, and all that is new is said
+    notebook.page.wait_for_function("announced.length >= 1")
+    before = notebook.page.evaluate("announced.length")
     server.open_gates("many")
     assert notebook.finished(MANY_CELL).split()[-1] == "many"
     notebook.run(COUNT_CELL)
@@ -161,6 +164,7 @@ def test_every_transition_is_drawn_while_the_cell_blocks(notebook: Notebook, ser
     assert expected > 200
     notebook.wait_for(picture, f"{MARKS} === arg && Number(root.dataset.transitions) === arg", expected)
 
+    notebook.page.wait_for_function("(before) => announced.length > before", arg=before)  # of the end of the one at the gate
     announced = notebook.page.evaluate("announced")
     times = [at for at, _ in announced]
     assert all(text for _, text in announced)
@@ -237,9 +241,11 @@ def test_a_notebook_whose_kernel_is_gone_shows_the_stills(opened: Notebook, serv
     assert browser
     book = Notebook(browser.new_page())
     try:
-        address = server.write("tomorrow.ipynb", [CONNECT.strip(), "scope = Scope(app)\nscope.stage()", "add.delay(2, 3).get(timeout=10)"])
+        address = server.write(
+            "tomorrow.ipynb", [CONNECT.strip(), "scope = Scope(app)\nscope.stage()", "add.delay(2, 3).get(timeout=10)", ASK.strip()]
+        )
         book.open(address)
-        for number in range(3):
+        for number in range(4):
             book.run(number)
             book.finished(number)
         book.scope(1).wait_for()
@@ -259,11 +265,23 @@ def test_a_notebook_whose_kernel_is_gone_shows_the_stills(opened: Notebook, serv
         still = book.cell(1).locator(".jp-OutputArea-output img")
         still.wait_for()
         keep(still, "kernel-gone")
+        book.cell(3).get_by_text(f"Predict: {predict('04a').question}").wait_for()
         assert still.evaluate("(image) => image.decode().then(() => image.naturalWidth)") > 700
         assert book.page.get_by_text("Error displaying widget").count() == 0
         assert book.errors == []
     finally:
         book.page.close()
+
+
+def test_a_replay_goes_on_to_its_end_where_nothing_is_left_to_draw(notebook: Notebook) -> None:
+    notebook.run(BRIEF_CELL)
+    notebook.finished(BRIEF_CELL)
+    picture = notebook.scope(BRIEF_CELL)
+    notebook.wait_for(picture, "root.querySelector('.ts-live').hidden")  # it stands still, some time after its last mark
+    picture.get_by_role("button", name="from the beginning").click()
+    notebook.wait_for(picture, "root.querySelector('[data-icon]').dataset.icon === 'pause'")
+    told = "root.querySelector('.ts-time').value.split(' ')"
+    notebook.wait_for(picture, f"{told}[0] === {told}[3] && root.querySelector('[data-icon]').dataset.icon === 'play'")
 
 
 def test_the_reader_works_with_the_picture_while_the_cell_blocks(notebook: Notebook, server: Lab) -> None:

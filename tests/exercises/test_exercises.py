@@ -130,6 +130,23 @@ def test_what_the_learner_s_code_raises_is_told_with_its_line() -> None:
     assert outcome == Outcome(RAISED, "TypeError: add() missing 1 required positional argument: 'y', in line 3 of make_three_wait")
 
 
+@pytest.mark.parametrize(
+    ("name", "body", "words"),
+    [
+        ("04.1", "return count_to(2)", "send it, with delay"),
+        ("08.1", "return (group([east, south, west]) | total).delay()", "task.s(), not the task itself"),
+    ],
+)
+def test_of_a_slip_that_is_easily_made_it_is_told_what_it_was(name: str, body: str, words: str) -> None:
+    outcome = verdict_on(name, body)
+    assert (outcome.verdict, words in outcome.words) == (RAISED, True), outcome
+
+
+def test_who_waits_while_no_worker_runs_is_told_so() -> None:
+    outcome = verdict_on("00.2", "return [result.get(timeout=1) for result in results]")
+    assert (outcome.verdict, "no worker runs" in outcome.words) == (NOT_YET, True), outcome
+
+
 def test_code_that_waits_for_ever_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("classroom.exercises.model._TIME_LIMIT", 0.5)
     outcome = verdict("01.1", "def send_only():\n    return multiply.delay(6, 7).get(), 'queue'\n")

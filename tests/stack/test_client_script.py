@@ -5,7 +5,11 @@ import re
 from pathlib import Path
 
 import pytest
+from celery.exceptions import TimeoutError as CeleryTimeoutError
+from click.testing import CliRunner
 
+import client
+from classroom import lab
 from tests.notebooks.lessons import LESSONS, Lesson
 from tests.stack.processes import ROOT, Checkout
 
@@ -58,3 +62,15 @@ def test_a_step_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     run = Checkout(ROOT, tmp_path).run("client.py", "--step", "99")
     assert run.returncode == 2
     assert "'99' is not one of '01', '02', '03'" in run.stderr
+
+
+def test_a_task_that_nobody_does_in_time_is_one_line_with_a_next_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    def in_vain() -> None:
+        raise CeleryTimeoutError("The operation timed out.")
+
+    in_vain.__doc__ = "01"
+    monkeypatch.setattr(lab, "connect", lambda: None)
+    monkeypatch.setitem(client.STEPS, "01", in_vain)
+    run = CliRunner().invoke(client.main, ["--step", "01"])
+    assert run.exit_code == 1
+    assert run.output.splitlines()[-1].startswith("Error: no worker did the task in time: ")
