@@ -20,6 +20,7 @@ from taskscope.glance import Glance
 from taskscope.history import History, count_transitions
 from taskscope.ledger import Ledger
 from taskscope.model import Task
+from taskscope.observation import Observation
 from taskscope.projector import Projector
 from taskscope.receiver import Receiver
 from taskscope.states import ENDS
@@ -32,6 +33,8 @@ log = logging.getLogger("taskscope")
 QUIET = 0.15  # seconds without news, after which a picture may be taken
 LATE = 1.0  # seconds after which a worker that told of nothing is believed to be silent
 MOST = 100_000  # tasks that are remembered
+LEFT_OVER = 0.25  # seconds by which a busy worker may tell late that a task has ended
+_RAN = frozenset({"succeeded", "failed", "retried"})
 
 
 class Scope:
@@ -60,6 +63,7 @@ class Scope:
         self.projector = Projector(self)
         self._receiver = Receiver(app, self.ledger.append, commands).start()
         self._slots = _pools(app, len(self._receiver.workers))
+        self._beginning = Beginning(time.time() + LEFT_OVER)
         self._glance = Glance(app)
 
     def __repr__(self) -> str:
@@ -241,7 +245,7 @@ class Scope:
         news, end = self.ledger.since(self._read)
         self._unread += end - self._read - len(news)
         self._read = end
-        self._history.extend(news)
+        self._history.extend(said for said in news if not self._beginning.is_of_before(said))
         self._commands.extend(steps_of(news))
         for name, error in self._history.aside.items():
             if name not in self._aside:
@@ -256,6 +260,23 @@ class Scope:
                 self._silent.pop(name, None)
             else:
                 self._silent.setdefault(name, time.monotonic())
+
+
+class Beginning:
+    """Tells what is left of the tasks of before: a worker that is busy tells late that one has ended, and nothing else of it is heard."""
+
+    def __init__(self, until: float) -> None:
+        self._until = until
+        self._begun: set[str] = set()
+
+    def is_of_before(self, said: Observation) -> bool:
+        """Tell whether it is the end of a task of whose beginning nothing was heard, told as soon as we listened."""
+        if said.task is None or said.arrived >= self._until:
+            return False
+        if said.source == "event" and said.kind in _RAN and said.task not in self._begun:
+            return True
+        self._begun.add(said.task)
+        return False
 
 
 def _gap_notes(history: History) -> list[str]:

@@ -64,6 +64,12 @@ def with_body(exercise: Exercise, body: str) -> str:
     return f"{head}\n{textwrap.indent(body, '    ')}\n"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def as_a_lesson_begins(app: Any) -> None:
+    """Whatever other tests have left behind is cleared away, as a lesson's first cell does it."""
+    lab.connect()
+
+
 @pytest.fixture(autouse=True)
 def clean_classroom(app: Any) -> Any:
     """The check leaves the classroom as a learner wants to find it: the worker runs, and nothing waits."""

@@ -3,6 +3,7 @@
 import json
 import queue
 import threading
+import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any, cast
@@ -184,6 +185,22 @@ def test_where_nobody_looks_the_picture_is_renewed_now_and_then(monkeypatch: pyt
     monkeypatch.setattr(projector, "REST", 0.5)
     own_scope.ledger.append(said("a", "succeeded", 2.0))
     eventually(lambda: marks(cleared, []) == marks(cleared, batches) > 1, "at rest the model has all of it, too")
+
+
+def test_of_a_task_of_before_only_a_late_end_that_comes_at_once_is_left_out(own_scope: Scope) -> None:
+    """A busy worker tells of the end of the last task when the notebook has the answer and listens already."""
+    now = time.time()
+    for task, kind, arrived in [
+        ("before", "succeeded", now),
+        ("new", "sent", now),
+        ("new", "succeeded", now),
+        ("one that ran on", "succeeded", now + 1),
+    ]:
+        own_scope.ledger.append(Observation("event", kind, now, arrived, task=task))
+    own_scope.ledger.append(Observation("result", "stored", now, now, task="stored", data={"state": "SUCCESS"}))
+    own_scope.ledger.append(Observation("event", "succeeded", now, now, task="stored"))
+    assert {task.id for task in own_scope.tasks()} == {"new", "one that ran on", "stored"}
+    assert own_scope.ledger.position == 6, "all of it is on record"
 
 
 def test_a_view_of_a_closed_scope_stands_still(own_scope: Scope) -> None:

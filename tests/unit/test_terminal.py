@@ -19,7 +19,7 @@ from taskscope.errors import ScopeError
 from taskscope.history import History, Task
 from taskscope.ledger import Ledger
 from taskscope.observation import Observation
-from taskscope.scope import Scope
+from taskscope.scope import Beginning, Scope
 
 RECORDED = Path(__file__).resolve().parents[1] / "recorded"
 
@@ -86,7 +86,7 @@ class Played(Scope):
 
     def __init__(self) -> None:
         self._lock, self._read, self._history, self._changed, self._silent = threading.RLock(), 0, History(), {}, {}
-        self._unread, self._commands, self._aside = 0, deque(), set()
+        self._unread, self._commands, self._aside, self._beginning = 0, deque(), set(), Beginning(0.0)
         self.ledger = Ledger()
 
     @property
