@@ -97,7 +97,7 @@ def settled(queue: str = "celery") -> list[evidence.Message]:
     return messages
 
 
-def finished(task_id: str, timeout: float = 10) -> dict[str, Any]:
+def finished(task_id: str, timeout: float = 20) -> dict[str, Any]:
     """Wait until the backend has a final state for a task, and return what it has.
 
     Raises:
