@@ -228,9 +228,12 @@ def test_nobody_is_let_in(checkout: Checkout) -> None:
 def test_a_silent_visitor_does_not_block_the_supervisor(checkout: Checkout) -> None:
     holder = checkout.hold()
     with socket.create_connection(("127.0.0.1", checkout.stack().control_port), 2):
-        begun = time.monotonic()
-        assert checkout.run("-c", CONNECT + "; lab.worker.pause(); lab.worker.resume()").returncode == 0
-        assert time.monotonic() - begun < 60, "it waits for words that never come"
+        for _ in range(5):  # the promise is the supervisor's, not a busy machine's
+            begun = time.monotonic()
+            assert checkout.run("-c", CONNECT + "; lab.worker.pause(); lab.worker.resume()").returncode == 0
+            if (took := time.monotonic() - begun) < 10:
+                break
+        assert took < 10
     kill(holder)
 
 

@@ -733,10 +733,14 @@ def test_a_worker_that_comes_up_is_told_to_send_its_events() -> None:
 
 def test_a_broker_that_does_not_answer_is_named_in_time() -> None:
     app = Celery("nowhere", broker="redis://:secret@127.0.0.1:1/0", backend="redis://127.0.0.1:1/0", set_as_current=False)
-    before, began = threading.active_count(), time.monotonic()
-    with pytest.raises(ScopeError, match=r"the broker redis://:\*\*@127.0.0.1:1/0 can't be heard: .*refused.*\n  next: ") as error:
-        Receiver(app, Ledger().append).start(timeout=1)
-    assert time.monotonic() - began < 10  # a second, and what a busy machine adds
+    before = threading.active_count()
+    for _ in range(20):  # the promise is the receiver's, not a busy machine's
+        began = time.monotonic()
+        with pytest.raises(ScopeError, match=r"the broker redis://:\*\*@127.0.0.1:1/0 can't be heard: .*refused.*\n  next: ") as error:
+            Receiver(app, Ledger().append).start(timeout=1)
+        if (took := time.monotonic() - began) < 1.5:
+            break
+    assert took < 1.5
     assert "secret" not in str(error.value)
     assert error.value._render_traceback_() == [f"ScopeError: {error.value}"]
     assert threading.active_count() == before
