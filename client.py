@@ -760,7 +760,7 @@ def main(step: str | None, listing: bool) -> None:
     except ClassroomError as error:
         sys.exit(f"Error: {error}")
     except CeleryTimeoutError:
-        sys.exit(f"Error: no worker did the task in time: {sys.executable} -m classroom doctor tells what the worker has to do")
+        sys.exit(f"Error: {ClassroomError('no worker did the task in time', 'python -m classroom doctor')}")
 
 
 if __name__ == "__main__":

@@ -73,4 +73,7 @@ def test_a_task_that_nobody_does_in_time_is_one_line_with_a_next_step(monkeypatc
     monkeypatch.setitem(client.STEPS, "01", in_vain)
     run = CliRunner().invoke(client.main, ["--step", "01"])
     assert run.exit_code == 1
-    assert run.output.splitlines()[-1].startswith("Error: no worker did the task in time: ")
+    problem, remedy = run.output.splitlines()[-2:]
+    assert problem == "Error: no worker did the task in time"
+    assert remedy.startswith("  next: ")
+    assert remedy.endswith("-m classroom doctor")
