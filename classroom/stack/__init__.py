@@ -5,7 +5,7 @@ supervisor    a process of its own that starts the two, watches them, and stops 
 server        finds a Redis-like server and starts it
 rabbitmq      finds a RabbitMQ and starts a node of it
 lifeline      ties a child's life to its parent's
-quick_worker  `celery worker` in half the time to its start
+quick_worker  `celery worker`, ready sooner
 worker_side   what the worker process says to the supervisor
 place         the folder in which all of them meet
 """

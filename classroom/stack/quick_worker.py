@@ -1,4 +1,4 @@
-"""A `celery -A APP worker` that is there in half the time: `python -m classroom.stack.quick_worker APP`, then its options.
+"""A `celery -A APP worker` that is ready sooner: `python -m classroom.stack.quick_worker APP`, then its options.
 
 The `celery` program imports its other commands first, a shell with completion and Flower among them; this one has its worker only.
 """
