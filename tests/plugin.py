@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import tempfile
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if re.search(r"notebooks/14_|(exercises|disorder).*\[14", item.nodeid):
             item.add_marker(needs_rabbitmq)
     items.sort(key=lambda item: 2 if "/unit/" in item.nodeid else 0 if re.search("/(stack|browser)/", item.nodeid) else 1)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Tell what a cell that failed wrote to stderr: nbval says only that it did."""
+    report = yield
+    if report.failed and isinstance(item, IPyNbCell):
+        written = "".join(out.text for out in item.test_outputs or [] if out.get("name") == "stderr")
+        if written:
+            report.sections.append(("stderr of the cell", written))
+    return report
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

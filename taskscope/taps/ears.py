@@ -55,6 +55,7 @@ class KombuEar:
 
     def __init__(self, app: Celery, connection: Connection, channel: Any, accept: set[str], take: Take, could_not: CouldNot) -> None:
         self._connection = connection
+        self._opened = connection.connection  # asked for later, kombu would connect once more where the broker was lost
         self._take = take
         self._could_not = could_not
         receiver = app.events.Receiver(channel, app=app, accept=accept)
@@ -71,7 +72,8 @@ class KombuEar:
         """Do nothing: a hello to ourselves is the only way."""
 
     def close(self) -> None:
-        """Do nothing: it ends with the connection."""
+        """Stop hearing: with all of the connection at once, for a channel that ends alone warns of each event that still comes in."""
+        self._connection.transport.close_connection(self._opened)
 
     def _consumer(self, queues: Any, **options: Any) -> Any:
         """Make the consumer that Celery's receiver wants, with our callbacks in place of its own."""

@@ -106,7 +106,8 @@ class EventsTap(Listener):
     def shut(self) -> None:
         """Close every connection."""
         if self._ear is not None:
-            self._ear.close()
+            with contextlib.suppress(Exception):  # the broker may be gone
+                self._ear.close()
         for connection in (self._reading, self._writing):
             if connection is not None:
                 _close(connection)

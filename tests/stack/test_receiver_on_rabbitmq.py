@@ -1,5 +1,7 @@
 """The receiver on RabbitMQ, which has queues for events, no MONITOR, and no results to listen to."""
 
+import contextlib
+import threading
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -72,3 +74,37 @@ def test_nothing_is_lost_on_rabbitmq_and_what_is_not_there_is_said(rabbit: Rabbi
         assert receiver.status[0] == "events: on"
         receiver.close()
     app.close()
+
+
+@pytest.mark.long
+def test_it_ends_in_silence_while_events_come_in(rabbit: RabbitMQ, caplog: pytest.LogCaptureFixture) -> None:
+    app = Celery("busy", broker=rabbit.url, set_as_current=False)
+    with talking(app):
+        for _ in range(20):
+            ledger = Ledger()
+            receiver = Receiver(app, ledger.append).start()
+            assert ledger.wait(0, 20), "events come in"
+            receiver.close()
+            assert receiver.status[0] == "events: off"
+    # With no handler of its own Python prints a warning, in a notebook below the cell that closes the scope.
+    assert [record.getMessage() for record in caplog.records if record.levelname != "INFO"] == []
+    app.close()
+
+
+@contextlib.contextmanager
+def talking(app: Celery) -> Iterator[None]:
+    """Have somebody send events without a pause."""
+    enough = threading.Event()
+
+    def talk() -> None:
+        with app.connection_for_write() as connection, app.events.Dispatcher(connection, hostname="chatterbox") as dispatcher:
+            while not enough.is_set():
+                dispatcher.send("chatter")
+
+    talker = threading.Thread(target=talk)
+    talker.start()
+    try:
+        yield
+    finally:
+        enough.set()
+        talker.join(timeout=20)
