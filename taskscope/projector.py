@@ -61,6 +61,12 @@ class _Screen:
         if goes_on != self.goes_on or (self.is_behind and is_due and is_looked_at):  # all of it at rest, or at once for who comes back
             self._keyframe(goes_on)
 
+    def step_back(self) -> None:
+        """Let it show what was there when its cell had run, if that is over and there was anything."""
+        then, begin = self.stage.then, self.camera.origin
+        if then is not None and not self.stage.is_past and (self.view.plan or (begin is not None and begin <= then)):
+            self.stage.step_back()
+
     def stop(self) -> None:
         """Send the picture as it is, with its clock standing still."""
         if self.stage.comm is not None:
@@ -90,8 +96,8 @@ class _Screen:
         self.stage.keyframe(self.camera.film(live=goes_on))
         self.keyframe_at, self.goes_on, self.is_behind = time.monotonic(), goes_on, False
         self.keyframe_cost = self.keyframe_at - begun
-        if not goes_on and self.stage.at_rest:
-            self.stage.at_rest()
+        if not goes_on and self.stage.on_rest:
+            self.stage.on_rest()
 
 
 class Projector:
@@ -105,7 +111,12 @@ class Projector:
         self._closed = threading.Event()
 
     def show(self, view: View) -> Stage:
-        """Return a live widget of a view; what happens from now on is sent to it, unless the scope is closed."""
+        """Return a live widget of a view; what happens from now on is sent to it, unless the scope is closed.
+
+        The pictures of earlier cells step back: of what goes on now this one tells, and the text below each of them of its own moment.
+        """
+        for earlier in list(self._screens):
+            earlier.step_back()
         screen = _Screen(view, live=not self._closed.is_set())
         with self._lock:
             if not self._closed.is_set():

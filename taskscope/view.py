@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from celery.result import ResultBase
 
-from taskscope import contents
 from taskscope.canvas import Plan as Planned
-from taskscope.contents import MARK
 from taskscope.errors import ScopeError
 from taskscope.film import Camera, Film
 from taskscope.gate import gate
 from taskscope.live import is_live
+from taskscope.output import Output
 from taskscope.stage import Stage
 from taskscope.stills import Still, text, to_figure
 
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from taskscope.scope import Scope
 
 PATIENCE = 2.0  # seconds that a picture which is to be stored waits for the witnesses to agree
-BRIEFLY = 0.3  # seconds that one waits which goes on to be live
 
 
 class Picture(ABC):
@@ -64,22 +62,7 @@ class Picture(ABC):
         """Show the widget where somebody looks, with the still beside it for those who look when the kernel is gone."""
         if not is_live():
             raise NotImplementedError  # then IPython asks for the still alone
-        from IPython.display import display
-
-        # Whoever looks is not kept waiting until all is at rest: then the still is renewed.
-        widget, still = self.widget(), Still(self.film(BRIEFLY), self.view, by=self.by)
-        data, metadata = with_still(widget, still)
-        handle = display(data, metadata=metadata, raw=True, display_id=True)
-
-        def renew() -> None:  # in the projector's thread, which has others to feed: it waits for nobody
-            nonlocal still
-            now = Still(self.shot(), self.view, by=self.by)
-            if now != still:
-                still = now
-                data, metadata = with_still(widget, still)
-                handle.update(data, metadata=metadata, raw=True)
-
-        widget.at_rest = renew
+        Output(self, self.widget())
 
 
 class Recording(Picture):
@@ -190,12 +173,3 @@ class Plan(View):
     def delay(self, *args: Any, **kwargs: Any) -> ResultBase:
         """Send it; arguments as for the signature's own `delay`."""
         return self.signature.delay(*args, **kwargs)
-
-
-def with_still(widget: Stage, still: Still) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return a notebook's output that is a widget for those who can show it, and else the still; it names the process that feeds it."""
-    found = widget._repr_mimebundle_()
-    live = found[0] if isinstance(found, tuple) else found
-    data, metadata = still._repr_mimebundle_()
-    kept = {kind: content for kind, content in data.items() if kind != "image/svg+xml"}
-    return {**(live or {}), **kept}, {**metadata, MARK: contents.this_process()}

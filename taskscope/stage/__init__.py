@@ -39,10 +39,13 @@ class Stage(anywidget.AnyWidget):
     view = traitlets.Unicode("stage").tag(sync=True)
     by = traitlets.Unicode("attempt").tag(sync=True)
     whole = traitlets.Bool(True).tag(sync=True)  # all tasks are in view: else nothing can be said of who was busy
+    then = traitlets.Float(None, allow_none=True).tag(sync=True)  # the Unix time at which its cell had run
+    is_past = traitlets.Bool(False).tag(sync=True)  # a later cell has another picture, so this one shows that moment
 
     def __init__(self, film: Film | None = None, view: str = "stage", by: str = "attempt", whole: bool = True) -> None:
         self._lock = threading.Lock()
-        self.at_rest: Callable[[], None] | None = None  # what is to be done when there is nothing new for a while
+        self.on_rest: Callable[[], None] | None = None  # what is to be done when there is nothing new for a while
+        self.on_past: Callable[[], None] | None = None  # and when it steps back
         self._seq = 0
         self._looking: int | None = None  # pictures of it in browsers; None until the first one says that it is there
         super().__init__(film=json.dumps({**(film or {}), "seq": 0}), view=view, by=by, whole=whole)
@@ -56,6 +59,12 @@ class Stage(anywidget.AnyWidget):
     def _hear(self, _stage: "Stage", said: Mapping[str, Any], _buffers: object) -> None:
         with self._lock:  # it is told in whatever thread the kernel hears it
             self._looking = (self._looking or 0) + said.get("more", 0)
+
+    def step_back(self) -> None:
+        """Show again what was there when its cell had run."""
+        self.is_past = True
+        if self.on_past:
+            self.on_past()
 
     def push(self, changes: Mapping[str, Any]) -> None:
         """Send what `Camera.take` returned."""

@@ -231,6 +231,8 @@ export function summary(before, tasks, t) {
   return [...counts].map(([state, number]) => `${number} ${words[state] ?? state}`).join(", ");
 }
 
+const BEFORE = -0.001; // seconds: where nothing has begun, and only what is planned is seen
+
 /** The time that is shown: live it follows the kernel, else it plays at its own speed or stands still. */
 export class Clock {
   constructor() {
@@ -278,8 +280,13 @@ export class Clock {
     }
   }
 
+  /** Whether it stands at a time to which somebody was sent. */
+  standsAt(t) {
+    return !this.live && !this.playing && Math.abs(this.t - Math.max(BEFORE, t)) < 1e-6;
+  }
+
   seek(t) {
-    [this.t, this.playing, this.live] = [Math.max(0, t), false, false];
+    [this.t, this.playing, this.live] = [Math.max(BEFORE, t), false, false];
   }
 
   jump() {

@@ -208,6 +208,7 @@ function show({ model, el, reel, clock }) {
   const range = make("input", { type: "range", min: 0, step: "any", "aria-label": "time" });
   const time = make("output", { class: "ts-time" });
   const speed = make("select", { "aria-label": "speed", title: "speed" }, ...SPEEDS.map((x) => make("option", { value: x }, x < 1 ? `1/${Math.round(1 / x)}×` : `${x}×`)));
+  const then = button("switch", "the moment at which its cell had run", "then");
   const live = button("live", "jump to what is happening now", "live");
   const log = make("div", { class: "ts-log", role: "log", "aria-live": "polite" });
   const gap = make("span", { class: "ts-gap", hidden: "" }, "catching up…");
@@ -215,7 +216,7 @@ function show({ model, el, reel, clock }) {
     "div", { class: "taskscope", "data-lm-suppress-shortcuts": "true", role: "region", "aria-label": "taskscope" },
     make("div", { class: "ts-bar" }, make("div", { class: "ts-tabs", role: "tablist" }, ...tabs), gap, tableSwitch, motionSwitch),
     scroller, told, table,
-    make("div", { class: "ts-bar", role: "toolbar", "aria-label": "time" }, rewind, play, range, time, speed, live), log,
+    make("div", { class: "ts-bar", role: "toolbar", "aria-label": "time" }, rewind, play, range, time, speed, then, live), log,
   );
   el.append(root);
   speed.value = clock.speed;
@@ -296,11 +297,15 @@ function show({ model, el, reel, clock }) {
     }
     root.classList.toggle("ts-paused", !runs);
     gap.hidden = !reel.gap;
-    live.hidden = !reel.film.live;
+    then.hidden = reel.then === null || last.settled <= reel.then;
+    then.setAttribute("aria-pressed", String(clock.standsAt(reel.then)));
+    live.hidden = !reel.film.live && t >= Math.min(now, last.settled);
+    const word = reel.film.live ? "live" : "end";
+    if (live.textContent !== word) live.textContent = word;
     live.setAttribute("aria-pressed", String(clock.live));
     range.max = Math.max(now, 0.001);
     range.value = t;
-    time.value = `${t.toFixed(2)} s of ${now.toFixed(2)} s`;
+    time.value = `${Math.max(0, t).toFixed(2)} s of ${now.toFixed(2)} s`;
   };
   let asked = null; // the token whose name is told
   const tell = () => {
@@ -353,6 +358,7 @@ function show({ model, el, reel, clock }) {
   act(rewind, () => clock.rewind());
   act(play, () => toggle());
   act(live, () => ((clock.speed = speed.value = 1), clock.jump()));
+  act(then, () => clock.seek(reel.then));
   act(range, () => clock.seek(Number(range.value)), "input");
   act(speed, () => {
     clock.speed = Number(speed.value);
@@ -426,22 +432,39 @@ function show({ model, el, reel, clock }) {
 
 // A function, so that each model has a reel of its own, which its views share.
 export default () => {
-  const reel = Object.assign(new Reel(), { listeners: new Set(), shown: new Set(), told: new Map() });
+  const reel = Object.assign(new Reel(), { listeners: new Set(), shown: new Set(), told: new Map(), then: null, isPast: false });
   const clock = new Clock();
   // Before anything has happened there is no time that would pass.
   const hear = (now) => reel.film.origin !== null && clock.hear(now, seconds());
   return {
     initialize({ model }) {
+      const changed = () => {
+        for (const listener of reel.listeners) listener();
+      };
       const keyframe = () => {
         if (!reel.keyframe(JSON.parse(model.get("film")))) return;
         hear(reel.film.now);
-        for (const listener of reel.listeners) listener();
+        stepBack();
+        changed();
+      };
+      /** Once a later cell has another picture, this one shows the moment that the text below it tells of. */
+      const stepBack = () => {
+        const { origin } = reel.film;
+        reel.then = origin === null || model.get("then") === null ? null : model.get("then") - origin;
+        if (reel.then === null || reel.isPast || !model.get("is_past")) return;
+        reel.isPast = true;
+        if (!clock.live) return; // the reader has chosen a moment
+        clock.seek(reel.then);
+        summary(reel.told, reel.film.tasks, clock.t); // that it steps back is no news
       };
       keyframe();
       if (reel.film.replay) clock.rewind();
       model.on("change:film", keyframe);
+      for (const name of ["change:then", "change:is_past"]) model.on(name, () => (stepBack(), changed()));
       model.on("msg:custom", (batch) => {
-        if (reel.batch(batch)) hear(batch.now);
+        if (!reel.batch(batch)) return;
+        hear(batch.now);
+        if (reel.then === null) stepBack(); // it may be the first to tell when all began
       });
     },
     render: ({ model, el }) => show({ model, el, reel, clock }),

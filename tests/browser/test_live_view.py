@@ -68,6 +68,11 @@ print(sum(len(lane.marks) for task in brief.tasks() for lane in task.lanes))
 AGAIN = """
 display(brief.lanes())
 """
+LATER = """
+add.delay(7, 7).get(timeout=10)
+brief.settle()
+brief.lanes()
+"""
 LOOKED_AT = """
 print(*[screen.stage.is_looked_at for screen in brief.projector._screens])
 """
@@ -95,8 +100,8 @@ held = wait_at_gate.delay("most", 80)
 tasks = group([count_to.s(110, 0)] * 85 + [add.s(1, 2)] * 150)
 print(len(tasks.delay().get(timeout=70)), held.get(timeout=85))
 """
-CELLS = [CONNECT, MANY, COUNT, BRIEF, AGAIN, LOOKED_AT, FEW, MOVING, LOOKS, ASK, ANSWER, MOST]
-CONNECT_CELL, MANY_CELL, COUNT_CELL, BRIEF_CELL, AGAIN_CELL, LOOKED_AT_CELL, *OTHER_CELLS = range(len(CELLS))
+CELLS = [CONNECT, MANY, COUNT, BRIEF, AGAIN, LATER, LOOKED_AT, FEW, MOVING, LOOKS, ASK, ANSWER, MOST]
+CONNECT_CELL, MANY_CELL, COUNT_CELL, BRIEF_CELL, AGAIN_CELL, LATER_CELL, LOOKED_AT_CELL, *OTHER_CELLS = range(len(CELLS))
 FEW_CELL, MOVING_CELL, LOOKS_CELL, ASK_CELL, ANSWER_CELL, MOST_CELL = OTHER_CELLS
 
 MARKS = "root.querySelectorAll('[data-mark]').length"
@@ -216,6 +221,34 @@ def test_a_reload_keeps_the_picture_of_a_saved_notebook(notebook: Notebook) -> N
     picture.wait_for()
     notebook.wait_for(picture, f"{MARKS} === arg && Number(root.dataset.transitions) === arg", expected)
     assert picture.get_attribute("data-view") == "lanes"
+
+
+def test_a_picture_shows_what_its_cell_left_when_a_later_cell_has_another(notebook: Notebook) -> None:
+    notebook.run(BRIEF_CELL)
+    expected = int(notebook.finished(BRIEF_CELL))
+    picture = notebook.scope(BRIEF_CELL)
+    notebook.wait_for(picture, f"{MARKS} === arg && Number(root.dataset.transitions) === arg", expected)
+    assert not picture.get_by_role("button", name="its cell had run").is_visible()
+    notebook.run(LATER_CELL)
+    notebook.finished(LATER_CELL)
+    notebook.wait_for(notebook.scope(LATER_CELL), f"{MARKS} === arg", expected + 4)
+    as_its_cell_left_it = f"{MARKS} === arg && Number(root.dataset.transitions) === arg + 4"
+    notebook.wait_for(picture, as_its_cell_left_it, expected)
+    keep(picture, "steps-back")
+    then = picture.get_by_role("button", name="its cell had run")
+    assert then.get_attribute("aria-pressed") == "true"
+    picture.locator(".ts-live").click()
+    notebook.wait_for(picture, f"{MARKS} === arg", expected + 4)
+    assert then.get_attribute("aria-pressed") == "false"
+    then.click()
+    notebook.wait_for(picture, as_its_cell_left_it, expected)
+    notebook.command("docmanager:save")
+    stored = notebook.page.evaluate("(n) => panel.content.widgets[n].model.outputs.toJSON()[0].metadata['image/png'].alt", BRIEF_CELL)
+    assert "add(7, 7)" not in stored
+    notebook.page.reload()
+    notebook.ready()
+    picture.wait_for()
+    notebook.wait_for(picture, as_its_cell_left_it, expected)
 
 
 def test_a_picture_that_nobody_sees_any_more_says_so(notebook: Notebook) -> None:

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from celery import Celery
+from celery import Celery, Signature, chain
 
 from taskscope import Scope, projector, scope
 from taskscope.ledger import Ledger
@@ -207,6 +207,29 @@ def test_a_view_of_a_closed_scope_stands_still(own_scope: Scope) -> None:
     own_scope.ledger.append(said("a", "sent", 1.0))
     own_scope.projector.close()
     assert json.loads(own_scope.projector.show(own_scope.lanes()).film)["live"] is False
+
+
+def test_a_picture_steps_back_when_a_later_cell_has_another(own_scope: Scope) -> None:
+    own_scope.ledger.append(said("a", "sent", 1.0))
+    first, beside = (own_scope.projector.show(own_scope.lanes()) for _ in range(2))
+    told: list[str] = []
+    first.on_past = lambda: told.append("first")
+    assert not first.is_past, "the cell of both goes on"
+    first.then = beside.then = 2.0
+    last = own_scope.projector.show(own_scope.stage())
+    assert [first.is_past, beside.is_past, last.is_past] == [True, True, False]
+    own_scope.projector.show(own_scope.stage())
+    assert told == ["first"], "once"
+
+
+def test_a_picture_that_showed_nothing_goes_on_and_a_plan_is_something(own_scope: Scope) -> None:
+    empty = own_scope.projector.show(own_scope.stage())
+    planned = own_scope.projector.show(own_scope.graph(chain(Signature("a"), Signature("b"))))
+    empty.then = planned.then = 0.5
+    own_scope.ledger.append(said("a", "sent", 1.0))
+    eventually(lambda: json.loads(empty.film)["origin"], "it has heard of the first task")
+    own_scope.projector.show(own_scope.lanes())
+    assert [empty.is_past, planned.is_past] == [False, True]
 
 
 def test_many_tasks_are_no_dict_that_somebody_has_to_search(own_scope: Scope) -> None:

@@ -110,6 +110,18 @@ test("the clock follows, stops, plays slowly, and comes back to now", () => {
   assert.equal(clock.tick(107, true), 17);
 });
 
+test("who is sent to a moment before the beginning sees what was only planned", () => {
+  const clock = new Clock();
+  clock.hear(10, 100);
+  assert.equal(clock.standsAt(10), false);
+  clock.seek(-30);
+  assert.ok(clock.tick(101, true) < 0);
+  assert.equal(clock.standsAt(-30), true);
+  clock.toggle(101, true);
+  assert.equal(clock.standsAt(-30), false);
+  assert.ok(play(clock, 101, 102, true) > 0.9, "and does not wait for what happened before it");
+});
+
 test("two pictures that share a clock do not make it run twice as fast", () => {
   const clock = new Clock();
   clock.hear(9, 100);
