@@ -179,6 +179,20 @@ function rowsOf(tasks, t) {
   return rows;
 }
 
+// What the bars of the lanes mean, below them while no token is asked; the height of each is that in the picture.
+const BARS = { waiting: ["in the queue", 3], reserved: ["with the worker", 7], running: ["runs", 12], backoff: ["waits for its next attempt", 8] };
+
+function barsOf(kinds) {
+  return kinds.flatMap((kind) => {
+    const [words, height] = BARS[kind];
+    const bar = { x: 1, y: 7 - height / 2, width: 16, height };
+    const swatch = shape("svg", { width: 18, height: 14 });
+    swatch.append(shape("rect", { class: kind, ...bar }));
+    if (kind === "backoff") swatch.append(shape("path", { class: "hatch", d: "M3 11 8 3 M9 11 14 3" }));
+    return make("span", { class: "ts-bars" }, swatch, words);
+  });
+}
+
 function button(name, title, ...children) {
   return make("button", { type: "button", class: `ts-${name}`, title, "aria-label": title }, ...children);
 }
@@ -251,7 +265,7 @@ function show({ model, el, reel, clock }) {
   };
 
   // What the loop remembers of its last round: it draws only what can have changed.
-  const last = { version: -1, t: -1, width: 0, now: 0, settled: Infinity, spoken: 0, listed: 0, told: -1, controlled: 0, memo: null };
+  const last = { version: -1, t: -1, width: 0, now: 0, settled: Infinity, spoken: 0, listed: 0, told: -1, controlled: 0, memo: null, bars: new Set() };
   const pace = new Pace();
   const rendered = new MessageChannel();
   rendered.port1.onmessage = ({ data }) => pace.painted(data, performance.now() - data, clock.live);
@@ -261,7 +275,9 @@ function show({ model, el, reel, clock }) {
     const t = clock.tick(seconds(), film.live);
     if (version !== last.version) {
       last.memo = {};
-      const open = film.tasks.some((task) => task.lanes.some((lane) => lane.spans.some((span) => span[2] === null)));
+      const spans = film.tasks.flatMap((task) => task.lanes.flatMap((lane) => lane.spans));
+      const open = spans.some((span) => span[2] === null);
+      last.bars = new Set(spans.map(([kind]) => kind));
       last.settled = open ? Infinity : film.tasks.reduce((end, task) => task.lanes.reduce((late, lane) => Math.max(late, lane.marks.at(-1)?.[1] ?? 0), end), 0);
     }
     // After the last mark of a film in which nothing is open, time changes nothing.
@@ -310,7 +326,11 @@ function show({ model, el, reel, clock }) {
   let asked = null; // the token whose name is told
   const tell = () => {
     const name = (asked?.isConnected && asked.getAttribute("aria-label")) || "";
-    if (told.textContent !== name) told.textContent = name;
+    const kinds = name || view !== "lanes" || by !== "attempt" ? [] : Object.keys(BARS).filter((kind) => last.bars.has(kind));
+    const wanted = name || kinds.join();
+    if (told.dataset.of === wanted) return;
+    told.dataset.of = wanted;
+    told.replaceChildren(...(name ? [name] : barsOf(kinds)));
   };
   const ask = (target) => {
     asked = target.closest(".token") ?? document.activeElement.closest(".taskscope .token");
@@ -460,6 +480,11 @@ export default () => {
       keyframe();
       if (reel.film.replay) clock.rewind();
       model.on("change:film", keyframe);
+      // Nobody feeds it any more: the kernel was restarted, or the connection is lost, after which a keyframe comes.
+      model.on("comm_live_update", () => {
+        reel.film.live = false;
+        reel.version += 1;
+      });
       for (const name of ["change:then", "change:is_past"]) model.on(name, () => (stepBack(), changed()));
       model.on("msg:custom", (batch) => {
         if (!reel.batch(batch)) return;

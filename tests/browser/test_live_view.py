@@ -85,6 +85,10 @@ fail.delay("this one fails, and says so at some length").get(timeout=10, propaga
 display(looks.lanes())
 display(looks.xray())
 """
+WAITING = """
+add.apply_async((2, 3), countdown=600)
+Scope(app).stage()
+"""
 ASK = """
 lab.predict("04a")
 """
@@ -229,6 +233,8 @@ def test_a_picture_shows_what_its_cell_left_when_a_later_cell_has_another(notebo
     picture = notebook.scope(BRIEF_CELL)
     notebook.wait_for(picture, f"{MARKS} === arg && Number(root.dataset.transitions) === arg", expected)
     assert not picture.get_by_role("button", name="its cell had run").is_visible()
+    words = picture.locator(".ts-told").inner_text()
+    assert words.split("\n") == ["in the queue", "with the worker", "runs", "waits for its next attempt"], "what its bars mean"
     notebook.run(LATER_CELL)
     notebook.finished(LATER_CELL)
     notebook.wait_for(notebook.scope(LATER_CELL), f"{MARKS} === arg", expected + 4)
@@ -275,7 +281,8 @@ def test_a_notebook_whose_kernel_is_gone_shows_the_stills(opened: Notebook, serv
     book = Notebook(browser.new_page())
     try:
         address = server.write(
-            "tomorrow.ipynb", [CONNECT.strip(), "scope = Scope(app)\nscope.stage()", "add.delay(2, 3).get(timeout=10)", ASK.strip()]
+            "tomorrow.ipynb",
+            [CONNECT.strip(), "scope = Scope(app)\nscope.stage()", "add.delay(2, 3).get(timeout=10)", ASK.strip(), WAITING.strip()],
         )
         book.open(address)
         for number in range(4):
@@ -289,6 +296,11 @@ def test_a_notebook_whose_kernel_is_gone_shows_the_stills(opened: Notebook, serv
         book.scope(1).wait_for()
         assert book.scope(1).get_attribute("data-view") == "lanes", "the reader's choice stays"
         book.command("docmanager:save")
+        book.run(4)
+        book.finished(4)
+        book.wait_for(book.scope(4), "root.querySelector('.ts-live').ariaPressed === 'true'")
+        book.page.evaluate("panel.sessionContext.session.kernel.restart()")
+        book.wait_for(book.scope(4), "root.querySelector('.ts-live').hidden")  # it does not go on as if there were anybody
         api = address.partition("/lab/")[0] + "/api/sessions"
         headers = {"Authorization": f"token {TOKEN}"}
         [session] = [one["id"] for one in book.page.request.get(api, headers=headers).json() if one["path"] == "tomorrow.ipynb"]
