@@ -40,12 +40,14 @@ function render({ model, el }) {
     else status.textContent = chosen >= 0 ? noted : "";
   };
 
+  const tell = (what) => {
+    model.set(what, labels.findIndex((label) => label.firstChild.checked));
+    model.save_changes();
+  };
+  form.addEventListener("change", () => tell("picked")); // whoever runs the cell now means it
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    const picked = labels.findIndex((label) => label.firstChild.checked);
-    if (picked < 0) return;
-    model.set("chosen", picked);
-    model.save_changes();
+    tell("chosen");
   });
   // JupyterLab has shortcuts of its own for keys that belong to the radio buttons here.
   form.addEventListener("keydown", (event) => event.stopPropagation());

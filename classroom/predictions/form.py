@@ -13,7 +13,10 @@ _HERE = Path(__file__).parent
 
 
 class Form(anywidget.AnyWidget):
-    """A question; its feedback comes when an answer was given and the cells that show it have run, in whichever order."""
+    """A question; its feedback comes when an answer was given and the cells that show it have run, in whichever order.
+
+    Who picks an option and runs the cells has given it, too.
+    """
 
     _esm = _HERE / "form.js"
     _css = _HERE / "form.css"
@@ -21,6 +24,7 @@ class Form(anywidget.AnyWidget):
     question = traitlets.Unicode().tag(sync=True)
     options = traitlets.List(traitlets.Unicode()).tag(sync=True)
     cells = traitlets.Int(1).tag(sync=True)
+    picked = traitlets.Int(-1).tag(sync=True)
     chosen = traitlets.Int(-1).tag(sync=True)
     right = traitlets.Bool(False).tag(sync=True)
     feedback = traitlets.Unicode("").tag(sync=True)
@@ -36,6 +40,8 @@ class Form(anywidget.AnyWidget):
         self._to_run -= 1
         if not self._to_run:
             _shell().events.unregister("post_run_cell", self._cell_has_run)
+            if self.chosen < 0:
+                self.chosen = self.picked
             self._tell()
 
     def _tell(self, *_: Any) -> None:
