@@ -15,7 +15,7 @@ from tests.batch_api.test_down import CLIENTS, accepted, all_refused_at_once, ba
 from tests.stack.processes import another_worker, eventually
 from tests.stack.rabbit import needs_rabbitmq
 
-pytestmark = needs_rabbitmq
+pytestmark = [needs_rabbitmq, pytest.mark.long]
 
 
 @dataclass

@@ -54,16 +54,36 @@ def timed(checkout: Checkout, *argv: str, **extra: str) -> tuple[subprocess.Comp
 @pytest.mark.parametrize(
     ("broker", "backend", "problem", "remedy"),
     [
-        (NOWHERE, NOWHERE, "the broker redis://***@127.0.0.1:1/0 refuses the connection", "export CELERY_BROKER_URL="),
-        ("redis://no.such.host.invalid:6379/0", NOWHERE, "has a host name that nobody knows", "export CELERY_BROKER_URL="),
-        ("{url}", NOWHERE, "the backend redis://***@127.0.0.1:1/0 refuses the connection", "export CELERY_RESULT_BACKEND="),
-        ("{wrong}", "{url}", "refuses the password", "export CELERY_BROKER_URL="),
-        ("{url}", "{wrong}", "refuses the password", "export CELERY_RESULT_BACKEND="),
-        ("{url}", "", "CELERY_BROKER_URL is set, CELERY_RESULT_BACKEND is not", "export CELERY_RESULT_BACKEND="),
-        ("", "{url}", "CELERY_RESULT_BACKEND is set, CELERY_BROKER_URL is not", "export CELERY_BROKER_URL="),
-        ("carrier-pigeon://x", "{url}", "cannot be used", "export CELERY_BROKER_URL="),
+        pytest.param(
+            NOWHERE, NOWHERE, "the broker redis://***@127.0.0.1:1/0 refuses the connection", "export CELERY_BROKER_URL=", id="refused"
+        ),
+        pytest.param("{url}", "{wrong}", "refuses the password", "export CELERY_RESULT_BACKEND=", id="backend password"),
+        pytest.param(
+            "{url}", "", "CELERY_BROKER_URL is set, CELERY_RESULT_BACKEND is not", "export CELERY_RESULT_BACKEND=", id="no backend named"
+        ),
+        *(
+            pytest.param(broker, backend, what, remedy, id=name, marks=pytest.mark.long)
+            for broker, backend, what, remedy, name in [
+                (
+                    "redis://no.such.host.invalid:6379/0",
+                    NOWHERE,
+                    "has a host name that nobody knows",
+                    "export CELERY_BROKER_URL=",
+                    "no host",
+                ),
+                (
+                    "{url}",
+                    NOWHERE,
+                    "the backend redis://***@127.0.0.1:1/0 refuses the connection",
+                    "export CELERY_RESULT_BACKEND=",
+                    "no backend",
+                ),
+                ("{wrong}", "{url}", "refuses the password", "export CELERY_BROKER_URL=", "broker password"),
+                ("", "{url}", "CELERY_RESULT_BACKEND is set, CELERY_BROKER_URL is not", "export CELERY_BROKER_URL=", "no broker named"),
+                ("carrier-pigeon://x", "{url}", "cannot be used", "export CELERY_BROKER_URL=", "no transport"),
+            ]
+        ),
     ],
-    ids=["refused", "no host", "no backend", "broker password", "backend password", "no backend named", "no broker named", "no transport"],
 )
 def test_somebody_else_s_stack_is_wrong(
     here: Checkout, url: str, argv: tuple[str, ...], broker: str, backend: str, problem: str, remedy: str
@@ -107,6 +127,7 @@ def test_a_worker_without_the_learner_s_task(here: Checkout, old_worker: dict[st
     one_message(*timed(here, "-c", CONNECT, **old_worker), "old@lab does not know tutorial_tasks.arithmetic.multiply", "stop that worker")
 
 
+@pytest.mark.long
 def test_an_own_stack_under_somebody_else_s_address_connects(here: Checkout, url: str) -> None:
     run = here.run("-c", CONNECT, CELERY_BROKER_URL=url, CELERY_RESULT_BACKEND=url)
     assert run.returncode == 0, run.stderr

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
 from tests.stack.processes import ROOT, Checkout
@@ -26,6 +27,7 @@ print(json.dumps({kind.__name__: kind.class_trait_names(config=True) for kind in
 """
 
 
+@pytest.mark.long
 def test_every_jupyter_setting_is_one_that_jupyter_knows(tmp_path: Path) -> None:
     known = json.loads(Checkout(ROOT, tmp_path).run("-c", KNOWN).stdout)
     settings = json.loads(SETTINGS.read_text())

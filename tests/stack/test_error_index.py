@@ -302,6 +302,7 @@ def test_every_line_of_the_index_is_provoked() -> None:
     assert len(ROWS) >= 25
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("words", [pytest.param(words, marks=needs_rabbitmq) if words in SAID_BY_RABBITMQ else words for words in PROVOKED])
 def test_celery_says_so(words: str, log: Path) -> None:
     pattern = ".*".join(re.escape(part) for part in words.split("…"))

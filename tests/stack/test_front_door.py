@@ -131,6 +131,7 @@ def test_a_python_that_is_too_old_is_named(clone: Checkout, tmp_path: Path) -> N
     assert clone.root.joinpath(".venv/.installed").exists(), "a healthy installation is not touched"
 
 
+@pytest.mark.long
 def test_no_network_at_the_first_install_is_named(clone: Checkout, tmp_path: Path) -> None:
     fresh = tmp_path / "no network"
     shutil.copytree(clone.root, fresh, ignore=shutil.ignore_patterns(".venv", ".classroom", ".jupyter*"))

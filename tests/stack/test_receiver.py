@@ -86,6 +86,7 @@ def gaps(observations: list[Observation]) -> dict[str, Observation]:
     return {o.source: o for o in observations if o.kind == "gap"}
 
 
+@pytest.mark.long
 def test_twenty_fresh_starts_each_see_everything_from_the_first_task_on(app: Any) -> None:
     for attempt in range(20):
         with watching(app) as (receiver, ledger):

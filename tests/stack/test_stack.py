@@ -76,6 +76,7 @@ def test_a_killed_supervisor_takes_everything_with_it(checkout: Checkout) -> Non
     kill(holder)
 
 
+@pytest.mark.long
 def test_a_killed_supervisor_takes_a_paused_worker_with_it(checkout: Checkout) -> None:
     holder = checkout.hold()
     processes = checkout.processes()
@@ -152,7 +153,9 @@ def test_two_checkouts_live_side_by_side(checkout: Checkout, tmp_path: Path) -> 
     kill(holder)
 
 
-@pytest.mark.parametrize("rest", ["", "{", "[]", '{"url": 1}', "names a stranger"])
+@pytest.mark.parametrize(
+    "rest", ["{", "names a stranger", *(pytest.param(rest, marks=pytest.mark.long) for rest in ("", "[]", '{"url": 1}'))]
+)
 def test_a_stale_description_is_no_obstacle(checkout: Checkout, rest: str) -> None:
     checkout.state.mkdir()
     stranger = subprocess.Popen(["sleep", "60"])
@@ -171,6 +174,7 @@ def test_a_stale_description_is_no_obstacle(checkout: Checkout, rest: str) -> No
         stranger.wait(20)
 
 
+@pytest.mark.long
 def test_a_port_that_somebody_took_meanwhile_is_left_to_them(checkout: Checkout) -> None:
     first = checkout.hold()
     port = checkout.stack().port

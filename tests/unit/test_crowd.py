@@ -114,6 +114,7 @@ def test_a_canvas_that_is_too_wide_is_drawn_by_its_kinds() -> None:
     assert films.too_wide(1200, 0)["graphs"] and films.too_wide(30, 30)["crowd"] is None
 
 
+@pytest.mark.long
 def test_a_hundred_thousand_tasks_are_a_picture_within_seconds() -> None:
     marks = ("PENDING", 0.0), ("RECEIVED", 0.1), ("STARTED", 0.2), ("SUCCESS", 0.3)
     one = task("add", "(1, 1)", lane("x", *marks))
