@@ -35,6 +35,14 @@ WRONG = [
 RIGHT = [right for module in ANSWERS.values() for right in module.RIGHT]
 
 
+def other_ways() -> Iterator[Any]:
+    """Give every other right answer; `make test` tries one of each exercise, `make long` the rest."""
+    seen: Counter[str] = Counter()
+    for name, body in RIGHT:
+        seen[name] += 1
+        yield pytest.param(name, body, id=f"{name} {seen[name]}", marks=[pytest.mark.long] if seen[name] > 1 else [])
+
+
 def answers_in_turn() -> Iterator[Any]:
     """Give every wrong answer; `make test` tries the first two of each exercise and those that RabbitMQ changes, `make long` the rest."""
     seen: Counter[str] = Counter()
@@ -119,7 +127,7 @@ def test_the_solution_in_the_lesson_passes(name: str) -> None:
     assert progress.passed() == {name}
 
 
-@pytest.mark.parametrize(("name", "body"), RIGHT, ids=[name for name, _ in RIGHT])
+@pytest.mark.parametrize(("name", "body"), list(other_ways()))
 def test_another_way_to_do_it_passes_too(name: str, body: str) -> None:
     outcome = verdict_on(name, body)
     assert outcome.verdict == PASSED, outcome
