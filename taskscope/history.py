@@ -33,6 +33,8 @@ __all__ = [
     "sentence",
 ]
 
+IDLE = 50_000  # times at which a worker ran nothing that are remembered: with a heartbeat every two seconds those of a day
+
 _WORKERS_SAY = frozenset({"received", "started", *END_OF})
 
 
@@ -194,6 +196,7 @@ class History:
         if said.kind == "worker-online" or said.data.get("active") == 0:
             if not host.idle or said.at != host.idle[-1]:
                 insort(host.idle, said.at)
+                del host.idle[:-IDLE]
             for task, until in host.open.items():
                 if said.at < until:
                     self._dirty[task] = None

@@ -44,7 +44,7 @@ class Output:
     def _end(self, *_result: object) -> None:
         """Note what the picture shows when its cell has run."""
         self._events.unregister("post_run_cell", self._end)
-        if self._still() != self._shown:  # it was displayed first, and then more was done
+        if repr(self._still()) != repr(self._then):  # it was displayed first, and then more was done; its words have no times
             self._then = self._still(BRIEFLY)
         self._widget.then = time.time()
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 import random
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from taskscope import history as history_module
 from taskscope.gone import Gone
 from taskscope.history import Gap, History, Task, count_transitions, label, occupancy, sentence
 from taskscope.observation import Observation
@@ -724,3 +726,12 @@ def test_odd_data_breaks_nothing(data: dict[str, Any]) -> None:
     (task,) = history_of(one(kind, 1 + n, data=data) for n, kind in enumerate(kinds)).tasks()
     assert isinstance(sentence(task), str)
     assert dataclasses.asdict(task)["id"] == "t"
+
+
+def test_of_a_worker_that_has_little_to_do_only_so_much_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history_module, "IDLE", 3)
+    beats = [one("worker-heartbeat", float(at), None, data={"active": 0}) for at in range(2, 12)]
+    told = history_of([one("started", 1.0), *beats, one("started", 10.5, "late")])
+    assert [told.idle_since("w", at) for at in (1.0, 9.5, 11.5)] == [9.0, 10.0, math.inf]
+    ends = [task.lanes[0].spans[-1].end for task in told.tasks()]
+    assert ends == [9.0, 11.0], "who was not heard to end has ended by then"
