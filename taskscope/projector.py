@@ -3,8 +3,9 @@
 import logging
 import threading
 import time
+import weakref
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from taskscope.stage import Stage
 from taskscope.view import View
@@ -68,9 +69,10 @@ class _Screen:
             self.stage.step_back()
 
     def stop(self) -> None:
-        """Send the picture as it is, with its clock standing still."""
+        """Send the picture as it is, with its clock standing still; nothing comes after it, so it steps back."""
         if self.stage.comm is not None:
             self.view.take(self.camera, self.view.subjects())
+            self.step_back()
             self._keyframe(goes_on=False)
 
     def _due_here(self) -> list[str] | None:
@@ -103,7 +105,10 @@ class _Screen:
 class Projector:
     """Feeds every live view of one scope from one thread, which ends when no view is left or the scope is closed."""
 
+    _all: ClassVar["weakref.WeakSet[Projector]"] = weakref.WeakSet()
+
     def __init__(self, scope: "Scope") -> None:
+        self._all.add(self)
         self._scope = scope
         self._screens: list[_Screen] = []  # the one that was shown last comes first: it is the one that is looked at
         self._thread: threading.Thread | None = None
@@ -113,10 +118,13 @@ class Projector:
     def show(self, view: View) -> Stage:
         """Return a live widget of a view; what happens from now on is sent to it, unless the scope is closed.
 
-        The pictures of earlier cells step back: of what goes on now this one tells, and the text below each of them of its own moment.
+        The pictures that earlier cells have of the same application step back: of what goes on now this one tells, and the text below
+        each of them of its own moment.
         """
-        for earlier in list(self._screens):
-            earlier.step_back()
+        for other in list(self._all):
+            if other._scope.app is self._scope.app:
+                for earlier in list(other._screens):
+                    earlier.step_back()
         screen = _Screen(view, live=not self._closed.is_set())
         with self._lock:
             if not self._closed.is_set():

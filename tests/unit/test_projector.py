@@ -220,6 +220,13 @@ def test_a_picture_steps_back_when_a_later_cell_has_another(own_scope: Scope) ->
     assert [first.is_past, beside.is_past, last.is_past] == [True, True, False]
     own_scope.projector.show(own_scope.stage())
     assert told == ["first"], "once"
+    last.then = 2.0
+    another = Scope(Celery("another", set_as_current=False))
+    another.projector.show(another.stage())
+    another.projector.close()
+    assert not last.is_past, "that was a picture of another application"
+    own_scope.projector.close()
+    eventually(lambda: last.is_past and not json.loads(last.film)["live"], "the last one does so when the scope is closed")
 
 
 def test_a_picture_that_showed_nothing_goes_on_and_a_plan_is_something(own_scope: Scope) -> None:
