@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from taskscope import contents
 from taskscope.contents import MARK
+from taskscope.film import Film
 from taskscope.stage import Stage
 from taskscope.stills import Still
 
@@ -28,7 +29,7 @@ class Output:
         self._picture = picture
         self._widget = widget
         self._lock = threading.Lock()  # the projector's thread renews, the notebook's own steps back
-        self._shown = self._then = self._still(BRIEFLY)
+        self._shown = self._then = self._still(picture.film(BRIEFLY))
         data, metadata = with_still(widget, self._shown)
         self._handle = display(data, metadata=metadata, raw=True, display_id=True)
         widget.on_rest, widget.on_past = self._renew, self._step_back
@@ -37,21 +38,22 @@ class Output:
         self._events = shell.events
         self._events.register("post_run_cell", self._end)
 
-    def _still(self, patience: float = 0.0) -> Still:
-        picture = self._picture
-        return Still(picture.film(patience) if patience else picture.shot(), picture.view, by=picture.by)
+    def _still(self, film: Film) -> Still:
+        return Still(film, self._picture.view, by=self._picture.by)
 
     def _end(self, *_result: object) -> None:
         """Note what the picture shows when its cell has run."""
         self._events.unregister("post_run_cell", self._end)
-        if repr(self._still()) != repr(self._then):  # it was displayed first, and then more was done; its words have no times
-            self._then = self._still(BRIEFLY)
-        self._widget.then = time.time()
+        film = self._picture.shot()
+        if repr(self._still(film)) != repr(self._then):  # it was displayed first, and then more was done; its words have no times
+            film = self._picture.film(BRIEFLY)
+            self._then = self._still(film)
+        self._widget.note_moment(time.time(), film)
 
     def _renew(self) -> None:  # in the projector's thread, which has others to feed: it waits for nobody
         with self._lock:
             if not self._widget.is_past:
-                self._show(self._still())
+                self._show(self._still(self._picture.shot()))
 
     def _step_back(self) -> None:
         with self._lock:

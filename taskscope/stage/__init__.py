@@ -40,6 +40,7 @@ class Stage(anywidget.AnyWidget):
     by = traitlets.Unicode("attempt").tag(sync=True)
     whole = traitlets.Bool(True).tag(sync=True)  # all tasks are in view: else nothing can be said of who was busy
     then = traitlets.Float(None, allow_none=True).tag(sync=True)  # the Unix time at which its cell had run
+    parts_then = traitlets.Unicode("{}").tag(sync=True)  # and what the film said then of things of which only the last is kept, as JSON
     is_past = traitlets.Bool(False).tag(sync=True)  # a later cell has another picture, so this one shows that moment
 
     def __init__(self, film: Film | None = None, view: str = "stage", by: str = "attempt", whole: bool = True) -> None:
@@ -59,6 +60,11 @@ class Stage(anywidget.AnyWidget):
     def _hear(self, _stage: "Stage", said: Mapping[str, Any], _buffers: object) -> None:
         with self._lock:  # it is told in whatever thread the kernel hears it
             self._looking = (self._looking or 0) + said.get("more", 0)
+
+    def note_moment(self, at: float, film: Film) -> None:
+        """Keep when its cell had run, a Unix time, and what was known then of workers and queues: of them a film knows only what is."""
+        self.parts_then = json.dumps({part: film[part] for part in ("workers", "queues", "notes")})
+        self.then = at
 
     def step_back(self) -> None:
         """Show again what was there when its cell had run."""

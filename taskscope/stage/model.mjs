@@ -282,7 +282,7 @@ export class Clock {
 
   /** Whether it stands at a time to which somebody was sent. */
   standsAt(t) {
-    return !this.live && !this.playing && Math.abs(this.t - Math.max(BEFORE, t)) < 1e-6;
+    return t !== null && !this.live && !this.playing && Math.abs(this.t - Math.max(BEFORE, t)) < 1e-6;
   }
 
   seek(t) {

@@ -6,6 +6,7 @@ import { VIEWS, scene } from "./scenes.mjs";
 const SVG = "http://www.w3.org/2000/svg";
 const SPEEDS = [0.01, 0.03, 0.1, 0.3, 1, 2, 4];
 const TABS = [...VIEWS.slice(0, 2).map((view) => [view, view, "attempt"]), ["slots", "lanes", "slot"], ...VIEWS.slice(2).map((view) => [view, view, "attempt"])];
+const tabOf = (view, by) => (view === "lanes" && by === "slot" ? "slots" : view);
 const ICONS = { play: "M4 2 13 8 4 14Z", pause: "M4 2H7V14H4Z M9 2H12V14H9Z", rewind: "M3 2H5V14H3Z M14 2 6 8 14 14Z" };
 const RECT = { cls: "class", x: "x", y: "y", w: "width", h: "height", r: "rx" };
 const ATTRIBUTES = {
@@ -244,11 +245,12 @@ function show({ model, el, reel, clock }) {
     root.dataset.view = view;
     scroller.setAttribute("aria-label", view);
     for (const tab of tabs) {
-      const isMine = tab.dataset.tab === (view === "lanes" && by === "slot" ? "slots" : view);
+      const isMine = tab.dataset.tab === tabOf(view, by);
       tab.setAttribute("aria-selected", String(isMine));
       tab.setAttribute("tabindex", isMine ? 0 : -1);
       const asksForAll = ["stage", "slots"].includes(tab.dataset.tab) && !model.get("whole");
-      tab.hidden = !isMine && (asksForAll || (tab.dataset.tab === "graph" && !reel.film.graphs.length) || (tab.dataset.tab === "xray" && !reel.film.xray));
+      const isFirst = tab.dataset.tab === tabOf(model.get("view"), model.get("by"));
+      tab.hidden = !isMine && !isFirst && (asksForAll || (tab.dataset.tab === "graph" && !reel.film.graphs.length) || (tab.dataset.tab === "xray" && !reel.film.xray));
     }
     reel.isTable = isTable;
     scroller.hidden = told.hidden = isTable;
@@ -265,7 +267,7 @@ function show({ model, el, reel, clock }) {
   };
 
   // What the loop remembers of its last round: it draws only what can have changed.
-  const last = { version: -1, t: -1, width: 0, now: 0, settled: Infinity, spoken: 0, listed: 0, told: -1, controlled: 0, memo: null, bars: new Set() };
+  const last = { version: -1, t: -1, width: 0, now: 0, settled: Infinity, spoken: 0, listed: 0, told: -1, controlled: 0, memo: null, bars: new Set(), stood: null, said: "" };
   const pace = new Pace();
   const rendered = new MessageChannel();
   rendered.port1.onmessage = ({ data }) => pace.painted(data, performance.now() - data, clock.live);
@@ -273,6 +275,8 @@ function show({ model, el, reel, clock }) {
     const { film, version } = reel;
     const { width } = last;
     const t = clock.tick(seconds(), film.live);
+    const stands = clock.standsAt(reel.then); // of that moment there is more to tell than of any other
+    if (stands !== last.stood) last.version = -1; // what is remembered of its scene is of other workers, and of another now
     if (version !== last.version) {
       last.memo = {};
       const spans = film.tasks.flatMap((task) => task.lanes.flatMap((lane) => lane.spans));
@@ -282,17 +286,20 @@ function show({ model, el, reel, clock }) {
     }
     // After the last mark of a film in which nothing is open, time changes nothing.
     const isNew = version !== last.version || (t !== last.t && Math.min(t, last.t) < last.settled);
-    const now = clock.now(seconds(), film.live);
-    if (!isNew && t !== last.told && stamp >= last.controlled + 100) controls(stamp, t, now); // the clock goes on all the same
+    const now = stands && last.settled <= reel.then ? t : clock.now(seconds(), film.live);
+    if (!isNew) {
+      if (t !== last.told && stamp >= last.controlled + 100) controls(stamp, t, now); // the clock goes on all the same
+      speak(stamp, t);
+    }
     if (!isNew || !pace.isDue(stamp, version !== last.version)) return;
     last.now = now;
     canvas.runs = clock.runs(seconds(), film.live);
-    const isDrawn = isTable ? list(stamp, t) : drawScene(scene({ ...film, now, memo: last.memo }, view, t, width, by));
+    const isDrawn = isTable ? list(stamp, t) : drawScene(scene({ ...film, now, memo: last.memo, ...(stands ? { ...reel.partsThen, now: t } : {}) }, view, t, width, by));
     tell();
     Object.assign(root.dataset, { transitions: reel.received, seq: reel.seq, t: t.toFixed(3) });
     controls(stamp, t, now);
     speak(stamp, t);
-    if (isDrawn) Object.assign(last, { version, t });
+    if (isDrawn) Object.assign(last, { version, t, stood: stands });
     pace.drawn(stamp, canvas.drawn.size);
     rendered.port2.postMessage(stamp); // heard when the browser has painted, too
   };
@@ -317,7 +324,10 @@ function show({ model, el, reel, clock }) {
     then.setAttribute("aria-pressed", String(clock.standsAt(reel.then)));
     live.hidden = !reel.film.live && t >= Math.min(now, last.settled);
     const word = reel.film.live ? "live" : "end";
-    if (live.textContent !== word) live.textContent = word;
+    if (live.textContent !== word) {
+      live.textContent = word;
+      for (const name of ["title", "aria-label"]) live.setAttribute(name, reel.film.live ? "jump to what is happening now" : "jump to the end");
+    }
     live.setAttribute("aria-pressed", String(clock.live));
     range.max = Math.max(now, 0.001);
     range.value = t;
@@ -337,7 +347,8 @@ function show({ model, el, reel, clock }) {
     tell();
   };
   const speak = (stamp, t) => {
-    if (stamp < last.spoken + 2000) return;
+    if (stamp < last.spoken + 2000 || last.said === `${reel.version} ${t}`) return;
+    last.said = `${reel.version} ${t}`;
     const said = summary(reel.told, reel.film.tasks, t);
     if (said) log.replaceChildren(make("p", {}, said));
     last.spoken = performance.now(); // a frame can begin long before it gets here
@@ -452,7 +463,7 @@ function show({ model, el, reel, clock }) {
 
 // A function, so that each model has a reel of its own, which its views share.
 export default () => {
-  const reel = Object.assign(new Reel(), { listeners: new Set(), shown: new Set(), told: new Map(), then: null, isPast: false });
+  const reel = Object.assign(new Reel(), { listeners: new Set(), shown: new Set(), told: new Map(), then: null, partsThen: {}, isPast: false });
   const clock = new Clock();
   // Before anything has happened there is no time that would pass.
   const hear = (now) => reel.film.origin !== null && clock.hear(now, seconds());
@@ -471,6 +482,7 @@ export default () => {
       const stepBack = () => {
         const { origin } = reel.film;
         reel.then = origin === null || model.get("then") === null ? null : model.get("then") - origin;
+        reel.partsThen = JSON.parse(model.get("parts_then"));
         if (reel.then === null || reel.isPast || !model.get("is_past")) return;
         reel.isPast = true;
         if (!clock.live) return; // the reader has chosen a moment
