@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -83,6 +84,8 @@ def lab(flower: bool, args: tuple[str, ...]) -> None:
         click.echo(_line(client.join(tell=click.echo)))
         # JupyterLab takes our place and our lease with it: the stack lives as long as it does, however it ends.
         os.set_inheritable(client.lease_descriptor(), True)
+    # `!celery` in a cell is the one that is installed here, whether or not a .venv was activated.
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     others = os.environ.get("JUPYTER_CONFIG_PATH")
     os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join(filter(None, [str(_JUPYTER_SETTINGS), others]))
     own = [f"--ServerApp.root_dir={ROOT}", f"--LabApp.workspaces_dir={workspaces}"]

@@ -125,7 +125,7 @@ def until(condition: Callable[[], Any], timeout: float = 10) -> None:
     Raises:
         ClassroomError: it did not, `timeout` seconds long.
     """
-    evidence.wait_until(condition, timeout, "what you wait for is so")
+    evidence.wait_until(condition, timeout, "what you wait for is so", "run the cells above this one again: what they began may be over")
 
 
 def waiting(queue: str = "celery") -> list[dict[str, Any]]:

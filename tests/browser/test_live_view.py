@@ -69,9 +69,22 @@ AGAIN = """
 display(brief.lanes())
 """
 LATER = """
-add.delay(7, 7).get(timeout=10)
+later = add.delay(7, 7)
+later.get(timeout=10)
 brief.settle()
+display(brief.lanes(later, by="slot"))
 brief.lanes()
+"""
+GONE = """
+gone = Scope(app)
+add.delay(1, 1).get(timeout=10)
+lab.worker.stop()
+gone.stage()
+"""
+BACK = """
+lab.worker.start()
+add.delay(2, 2).get(timeout=10)
+gone.close()
 """
 LOOKED_AT = """
 print(*[screen.stage.is_looked_at for screen in brief.projector._screens])
@@ -104,9 +117,9 @@ held = wait_at_gate.delay("most", 80)
 tasks = group([count_to.s(110, 0)] * 85 + [add.s(1, 2)] * 150)
 print(len(tasks.delay().get(timeout=70)), held.get(timeout=85))
 """
-CELLS = [CONNECT, MANY, COUNT, BRIEF, AGAIN, LATER, LOOKED_AT, FEW, MOVING, LOOKS, ASK, ANSWER, MOST]
-CONNECT_CELL, MANY_CELL, COUNT_CELL, BRIEF_CELL, AGAIN_CELL, LATER_CELL, LOOKED_AT_CELL, *OTHER_CELLS = range(len(CELLS))
-FEW_CELL, MOVING_CELL, LOOKS_CELL, ASK_CELL, ANSWER_CELL, MOST_CELL = OTHER_CELLS
+CELLS = [CONNECT, MANY, COUNT, BRIEF, AGAIN, LATER, GONE, BACK, LOOKED_AT, FEW, MOVING, LOOKS, ASK, ANSWER, MOST]
+CONNECT_CELL, MANY_CELL, COUNT_CELL, BRIEF_CELL, AGAIN_CELL, LATER_CELL, GONE_CELL, BACK_CELL, *OTHER_CELLS = range(len(CELLS))
+LOOKED_AT_CELL, FEW_CELL, MOVING_CELL, LOOKS_CELL, ASK_CELL, ANSWER_CELL, MOST_CELL = OTHER_CELLS
 
 MARKS = "root.querySelectorAll('[data-mark]').length"
 NOTE_WHAT_IS_SAID = """(number) => {
@@ -238,7 +251,10 @@ def test_a_picture_shows_what_its_cell_left_when_a_later_cell_has_another(notebo
     notebook.wait_for(picture, f"{words} === arg", "in the queue,with the worker,runs,waits for its next attempt")
     notebook.run(LATER_CELL)
     notebook.finished(LATER_CELL)
-    notebook.wait_for(notebook.scope(LATER_CELL), f"{MARKS} === arg", expected + 4)
+    slots, lanes = notebook.scope(LATER_CELL).first, notebook.scope(LATER_CELL).last
+    notebook.wait_for(lanes, f"{MARKS} === arg", expected + 4)
+    slots.get_by_role("tab", name="states").click()
+    slots.get_by_role("tab", name="slots").click()  # it is there again, though this picture has not all tasks
     as_its_cell_left_it = f"{MARKS} === arg && Number(root.dataset.transitions) === arg + 4"
     notebook.wait_for(picture, as_its_cell_left_it, expected)
     keep(picture, "steps-back")
@@ -256,6 +272,19 @@ def test_a_picture_shows_what_its_cell_left_when_a_later_cell_has_another(notebo
     notebook.ready()
     picture.wait_for()
     notebook.wait_for(picture, as_its_cell_left_it, expected)
+
+
+def test_a_picture_that_steps_back_shows_the_worker_as_it_was(notebook: Notebook) -> None:
+    notebook.run(GONE_CELL)
+    notebook.finished(GONE_CELL)
+    picture = notebook.scope(GONE_CELL)
+    notebook.wait_for(picture, "root.querySelector('svg').textContent.includes('celery@lab (gone)')")
+    notebook.run(BACK_CELL)
+    notebook.finished(BACK_CELL)
+    stands = "root.querySelector('button[title*=its]').ariaPressed"
+    notebook.wait_for(picture, f"{stands} === 'true' && root.querySelector('svg').textContent.includes('celery@lab (gone)')")
+    picture.get_by_role("button", name="jump to the end").click()
+    notebook.wait_for(picture, f"{stands} === 'false' && root.querySelector('svg').textContent.includes('worker celery@lab')")
 
 
 def test_a_picture_that_nobody_sees_any_more_says_so(notebook: Notebook) -> None:

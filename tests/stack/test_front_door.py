@@ -86,6 +86,7 @@ def test_make_lab_installs_serves_the_first_lesson_and_leaves_nothing_behind(clo
         processes = clone.processes()
         server = next(p for p in psutil.Process(lab.pid).children(recursive=True) if "classroom.quick_start" in p.cmdline())
         assert {c.laddr.ip for c in server.net_connections("tcp") if c.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
+        assert server.environ()["PATH"].split(os.pathsep)[0] == str(clone.root / ".venv" / "bin"), "`!celery` in a cell is ours"
         os.kill(server.pid, signal.SIGKILL)
         lab.wait(20)
     finally:
