@@ -32,6 +32,7 @@ Item = dict[str, Any]
 Scene = dict[str, Any]
 
 PAD = 12
+TICK = 56  # pixels from one time on an axis to the next, at least
 
 
 def scene(film: Mapping[str, Any], view: str, t: float, width: float, by: str = "attempt") -> Scene:
@@ -341,7 +342,8 @@ def _first_seen(names: Sequence[str], otherwise: Sequence[str]) -> list[str]:
 def _lanes(board: Board, film: Mapping[str, Any], tasks: Sequence[dict[str, Any]], t: float, by: str) -> None:
     end = horizon(tasks, film["now"])
     step, total = axis(end)
-    left, right = floor(min(240, board.width * 0.27)), 16 if by == "slot" else floor(min(110, board.width * 0.11))
+    left = floor(min(240, max(board.width * 0.27, min(189, board.width * 0.42))))  # where it is narrow, names need more of it
+    right = 16 if by == "slot" else floor(min(110, board.width * 0.11))
     scale = (board.width - left - right) / total
     pitch, top = 26, 26
 
@@ -351,10 +353,12 @@ def _lanes(board: Board, film: Mapping[str, Any], tasks: Sequence[dict[str, Any]
     slots = _slots(film, tasks)
     rows = len(slots) if by == "slot" else _most(lane["row"] for task in tasks for lane in task["lanes"])
     board.height = top + max(rows, 1) * pitch + 8
+    each = -floor(-TICK / (step * scale))
     for number in range(floor(total / step + 1e-9) + 1):
         x = at(number * step)
         board.path(f"grid {number}", "rule", "M", x, 20.0, "V", board.height - 6)
-        board.text(f"tick {number}", "faint", x, 14, tick(number * step, step), 0, "middle" if number else "start")
+        if number % each == 0:
+            board.text(f"tick {number}", "faint", x, 14, tick(number * step, step), 0, "middle" if number else "start")
     if by == "slot":
         _slot_rows(board, tasks, slots, t, min(t, end), at, left, top, pitch)
     else:

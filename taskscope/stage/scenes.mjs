@@ -287,10 +287,12 @@ function lastStep(film, { steps }, t) {
 
 // ------------------------------------------------------------------------------------------------------------- lanes
 
+const TICK = 56; // pixels from one time on the axis to the next, at least
+
 function lanes(board, film, tasks, t, by) {
   const end = horizon(tasks, film.now);
   const [step, total] = axis(end);
-  const left = floor(min(240, board.width * 0.27));
+  const left = floor(min(240, max(board.width * 0.27, min(189, board.width * 0.42)))); // where it is narrow, names need more of it
   const right = by === "slot" ? 16 : floor(min(110, board.width * 0.11));
   const scale = (board.width - left - right) / total;
   const [pitch, top] = [26, 26];
@@ -298,10 +300,11 @@ function lanes(board, film, tasks, t, by) {
   const slots = slotsOf(film, tasks);
   const rows = by === "slot" ? slots.length : most(tasks.flatMap((task) => task.lanes.map((lane) => lane.row)));
   board.height = top + max(rows, 1) * pitch + 8;
+  const each = -floor(-TICK / (step * scale));
   for (let number = 0; number <= floor(total / step + 1e-9); number += 1) {
     const x = at(number * step);
     board.path(`grid ${number}`, "rule", "M", x, 20, "V", board.height - 6);
-    board.text(`tick ${number}`, "faint", x, 14, tick(number * step, step), 0, number ? "middle" : "start");
+    if (number % each === 0) board.text(`tick ${number}`, "faint", x, 14, tick(number * step, step), 0, number ? "middle" : "start");
   }
   if (by === "slot") slotRows(board, tasks, slots, t, min(t, end), at, left, top, pitch);
   else for (const task of tasks) for (const lane of task.lanes) laneRow(board, task, lane, t, at, left, top + lane.row * pitch);
