@@ -171,7 +171,8 @@ def test_a_worker_killed_before_any_cell_leaves_errors_with_a_next_step(lesson: 
             if number == position:
                 assert notebook.say("lab.worker.kill()") == ""
             said = run_in_a_hurry(notebook, cell.source)
-            if number >= position and "TimeoutError: " in said and "The worker is " not in said:
+            is_asked = "lab.predict(" in cell.source  # a question names errors, too
+            if number >= position and not is_asked and "TimeoutError: " in said and "The worker is " not in said:
                 stack = client.current()
                 assert stack
                 assert stack.worker == "running", said
