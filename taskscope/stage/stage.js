@@ -181,15 +181,15 @@ function rowsOf(tasks, t) {
 }
 
 // What the bars of the lanes mean, below them while no token is asked; the height of each is that in the picture.
-const BARS = { waiting: ["in the queue", 3], reserved: ["with the worker", 7], running: ["runs", 12], backoff: ["waits for its next attempt", 8] };
+const BARS = { waiting: ["in the queue", 3], reserved: ["with the worker", 7], running: ["runs", 16], backoff: ["waits for its next attempt", 10] };
 
 function barsOf(kinds) {
   return kinds.flatMap((kind) => {
     const [words, height] = BARS[kind];
-    const bar = { x: 1, y: 7 - height / 2, width: 16, height };
-    const swatch = shape("svg", { width: 18, height: 14 });
+    const bar = { x: 1, y: 8 - height / 2, width: 16, height };
+    const swatch = shape("svg", { width: 18, height: 16 });
     swatch.append(shape("rect", { class: kind, ...bar }));
-    if (kind === "backoff") swatch.append(shape("path", { class: "hatch", d: "M3 11 8 3 M9 11 14 3" }));
+    if (kind === "backoff") swatch.append(shape("path", { class: "hatch", d: "M2 13 8 3 M9 13 15 3" }));
     return make("span", { class: "ts-bars" }, swatch, words);
   });
 }
@@ -492,7 +492,7 @@ export default () => {
       keyframe();
       if (reel.film.replay) clock.rewind();
       model.on("change:film", keyframe);
-      // Nobody feeds it any more: the kernel was restarted, or the connection is lost, after which a keyframe comes.
+      // Nobody feeds it any more, as after a restart of the kernel; a keyframe that comes after all says itself whether it is live.
       model.on("comm_live_update", () => {
         reel.film.live = false;
         reel.version += 1;
