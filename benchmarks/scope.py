@@ -6,7 +6,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from rich.table import Table
 from benchmarks import fold
 from classroom import lab
 from classroom.stack.place import ROOT
+from classroom.stack.ports import free_port
 from taskscope import Scope
 from taskscope.film import Camera
 from taskscope.live import STILLS
@@ -91,9 +91,7 @@ def watched_live(app: Celery) -> Iterator[None]:
 @contextmanager
 def flower(app: Celery) -> Iterator[None]:
     """Have Flower listen, on this machine only and behind a password that nobody knows."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     password = f"bench:{secrets.token_urlsafe(16)}"
     environment = os.environ | {
         "CELERY_BROKER_URL": str(app.conf.broker_url),

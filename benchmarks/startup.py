@@ -10,7 +10,6 @@ import os
 import platform
 import shutil
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -24,6 +23,7 @@ import click
 import psutil
 
 from classroom.stack.place import ROOT, Place
+from classroom.stack.ports import free_port
 
 Samples = list[float]
 Environment = dict[str, str]
@@ -250,9 +250,7 @@ def warm(code: str, scale: float = 1) -> Measured:
 @contextlib.contextmanager
 def served(module: list[str], environment: Environment) -> Iterator[tuple[float, int]]:
     """Start JupyterLab; give the seconds until it served its page, and its process id."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     flags = ["--no-browser", f"--ServerApp.port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={_TOKEN}"]
     start = time.perf_counter()
     with process([sys.executable, "-m", *module, *flags], environment) as child:

@@ -105,9 +105,9 @@ def lab(flower: bool, args: tuple[str, ...]) -> None:
 @click.option("--control", is_flag=True, help="Let its buttons work: stop a worker, revoke a task. Without this it only shows.")
 def flower(port: int | None, prefix: str, control: bool) -> None:
     """Open Flower, a web page about workers and tasks, for this machine only; it ends with this terminal."""
-    from classroom.flower import USER, free_port, password, serve
+    from classroom.flower import USER, listening_port, password, serve
 
-    port = free_port(port)
+    port = listening_port(port)
     if not prefix:
         can = "its buttons work (--control)" if control else "it is read-only; with --control its buttons work, too"
         click.echo(f"Flower: http://127.0.0.1:{port} · user {USER}, password {password()}\n{can} · Ctrl-C ends it")

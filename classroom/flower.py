@@ -8,7 +8,6 @@ import base64
 import json
 import os
 import secrets
-import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from classroom.errors import ClassroomError
 from classroom.stack import client
 from classroom.stack.lifeline import die_with
 from classroom.stack.place import ROOT, Place, explained
+from classroom.stack.ports import free_port, take
 
 USER = "learner"
 WORKSPACE = "flower"
@@ -50,22 +50,20 @@ def password() -> str:
         return path.read_text()
 
 
-def free_port(wanted: int | None) -> int:
-    """Return the wanted port, or the usual one, or any that is free when that is taken.
+def listening_port(wanted: int | None) -> int:
+    """Return the wanted port; where none is wanted, the usual one or any that is free.
 
     Raises:
         ClassroomError: the wanted port is taken, or not ours to take.
     """
-    for port in (wanted,) if wanted is not None else (_USUAL_PORT, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError as error:
-                problem = f"port {port} cannot be used: {os.strerror(error.errno or 0)}"
-                continue
-            return int(probe.getsockname()[1])
-    raise ClassroomError(problem, "python -m classroom flower, which takes a port that is free")
+    if wanted is None:
+        return free_port(_USUAL_PORT)
+    try:
+        take(wanted)
+    except OSError as error:
+        problem = f"port {wanted} cannot be used: {os.strerror(error.errno or 0)}"
+        raise ClassroomError(problem, "python -m classroom flower, which takes a port that is free") from None
+    return wanted
 
 
 def serve(port: int, prefix: str, control: bool) -> None:

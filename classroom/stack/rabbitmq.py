@@ -22,6 +22,7 @@ from urllib.request import Request, urlopen
 
 from classroom.errors import ClassroomError
 from classroom.stack.place import explained
+from classroom.stack.ports import free_port
 from classroom.stack.processes import TICK, open_log
 
 READY_WITHIN = 60.0  # seconds that a node may take to start: five on an idle machine
@@ -246,14 +247,9 @@ log.file = false
 
 def _free_ports(wanted: Ports) -> Ports:
     """Find four ports that are free, the wanted ones where they are."""
-    with contextlib.ExitStack() as held:
-        found = []
-        for port in vars(wanted).values():
-            probe = held.enter_context(socket.socket())
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                probe.bind(("127.0.0.1", 0))
-            found.append(int(probe.getsockname()[1]))
-        return Ports(*found)
+    found: list[int] = []
+    for port in vars(wanted).values():
+        found.append(free_port(port))
+        while found[-1] in found[:-1]:
+            found[-1] = free_port()
+    return Ports(*found)

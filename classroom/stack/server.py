@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from classroom.errors import ClassroomError
+from classroom.stack.ports import free_port
 
 Spawn = Callable[[list[str], IO[bytes], bytes], subprocess.Popen[bytes]]
 """Start a program with a log and with these bytes on its standard input."""
@@ -57,8 +58,8 @@ def start_server(
         ClassroomError: it did not answer; its log says why.
     """
     # A port can be taken between our look and the server's: then it ends at once, and we try another.
-    for candidate in (port, 0, 0, 0, 0):
-        chosen = _free_port(candidate)
+    for wanted in (port, *[None] * 4):
+        chosen = free_port(wanted)
         process = spawn([server.path, "-"], log, _configuration(folder, password, chosen))
         deadline = time.monotonic() + 5
         while process.poll() is None and time.monotonic() < deadline:
@@ -82,19 +83,6 @@ def answers(port: int, password: str, timeout: float = 0.5) -> bool:
             return reply == b"+OK\r\n+PONG\r\n"
     except OSError:
         return False
-
-
-def _free_port(wanted: int) -> int:
-    for port in (wanted, 0):
-        with socket.socket() as probe:
-            # As the server does: a port whose last connections are only just closed is free.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise ClassroomError("no TCP port is free on 127.0.0.1", "close some programs and try again")
 
 
 def _configuration(folder: Path, password: str, port: int) -> bytes:

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -22,6 +21,7 @@ import pytest
 import redis
 
 from classroom.stack.place import Place
+from classroom.stack.ports import free_port
 from tests.stack.processes import all_gone, copy_of_the_checkout, eventually
 
 if TYPE_CHECKING:
@@ -43,9 +43,7 @@ class Lab:
         self.folder = folder
         # JupyterLab shows the folder of the checkout, and takes no other one.
         self.checkout = copy_of_the_checkout(folder / "checkout")
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = free_port()
         for name, value in SETTINGS.items():
             file = folder / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
             file.parent.mkdir(parents=True, exist_ok=True)

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from classroom.stack.ports import free_port
 from tests.notebooks.kernel import Kernel, kernel
 from tests.notebooks.lessons import LESSONS
 from tests.notebooks.test_disorder import cell_with
-from tests.stack.processes import ROOT, free_port
+from tests.stack.processes import ROOT
 
 FIRST = LESSONS[0]
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from classroom.stack.keeping import Meeting, Worker
+from classroom.stack.ports import free_port
 from classroom.stack.server import find_server, start_server
-from tests.stack.processes import PATIENCE, ROOT, Checkout, eventually, free_port
+from tests.stack.processes import PATIENCE, ROOT, Checkout, eventually
 
 PASSWORD = "outside"
 

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -118,12 +117,6 @@ def another_worker(module: str, *options: str, **environment: str) -> Iterator[P
         finally:
             process.terminate()
             assert process.wait(PATIENCE) == 0, log.read_text()
-
-
-def free_port() -> int:
-    """Find a port on 127.0.0.1 that nobody uses."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def is_gone(process: psutil.Process) -> bool:

@@ -17,7 +17,8 @@ import psutil
 import pytest
 
 from classroom.errors import typed
-from tests.stack.processes import ROOT, Checkout, all_gone, eventually, free_port
+from classroom.stack.ports import free_port
+from tests.stack.processes import ROOT, Checkout, all_gone, eventually
 
 # A parent that starts Flower as a terminal does, and says who it is.
 PARENT = (

@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import urllib.error
 import urllib.request
@@ -14,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from classroom.stack.ports import free_port
 from tests.notebooks.lessons import LESSONS
 from tests.stack.processes import ROOT, Checkout, all_gone, eventually
 
@@ -48,12 +48,6 @@ def environment(checkout: Checkout, **extra: str) -> dict[str, str]:
 
 def test_the_readme_has_the_commands_that_are_tested_here() -> None:
     assert BLOCKS == ["make lab", "make test", "make demo", ".venv/bin/python -m classroom doctor"]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def fetch(url: str) -> str | None:

@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from tests.stack.processes import ROOT, free_port
+from classroom.stack.ports import free_port
+from tests.stack.processes import ROOT
 
 HEALTHY = {
     "info": '{"memory": "16000000000", "machine": "x86_64"}',

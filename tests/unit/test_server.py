@@ -11,6 +11,7 @@ import pytest
 
 from classroom.errors import ClassroomError
 from classroom.stack import server
+from classroom.stack.ports import free_port
 from classroom.stack.server import Server, answers, find_server, start_server
 
 
@@ -61,15 +62,15 @@ def test_the_path_comes_last(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 def test_a_port_taken_between_the_look_and_the_start_leads_to_another(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, children: list[subprocess.Popen[bytes]]
 ) -> None:
-    look, looked = server._free_port, []
+    looked: list[int | None] = []
     with socket.create_server(("127.0.0.1", 0)) as somebody, tmp_path.joinpath("log").open("wb") as log:
         taken = somebody.getsockname()[1]
 
-        def too_late(wanted: int) -> int:
+        def too_late(wanted: int | None) -> int:
             looked.append(wanted)
-            return int(taken) if len(looked) <= 2 else look(0)
+            return int(taken) if len(looked) <= 2 else free_port()
 
-        monkeypatch.setattr(server, "_free_port", too_late)
+        monkeypatch.setattr("classroom.stack.server.free_port", too_late)
         process, port = start_server(find_server(), tmp_path, log, "secret", 0, starter(children))
     assert len(looked) == 3
     assert port != taken
