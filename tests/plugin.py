@@ -2,9 +2,11 @@
 
 import contextlib
 import os
+import random
 import re
 import shutil
 import signal
+import subprocess
 import tempfile
 from collections.abc import Generator
 from pathlib import Path
@@ -101,6 +103,15 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(stack.supervisor, signal.SIGKILL)
     shutil.rmtree(_state, ignore_errors=True)
+
+
+@pytest.fixture
+def dice(request: pytest.FixtureRequest) -> random.Random:
+    """What a test throws: a commit always gives it the same numbers, so that a failure comes back, and the next commit others."""
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+    seed = os.environ.get("CLASSROOM_DICE", commit)
+    print(f"CLASSROOM_DICE={seed}")
+    return random.Random(f"{seed} {request.node.nodeid}")
 
 
 @pytest.fixture(scope="session")

@@ -163,8 +163,8 @@ def test_a_lesson_left_in_its_middle_runs_whole_in_another_kernel(lesson: Lesson
 
 @pytest.mark.long
 @all_lessons
-def test_a_worker_killed_before_any_cell_leaves_errors_with_a_next_step(lesson: Lesson) -> None:
-    position = random.randrange(1, len(lesson.code))
+def test_a_worker_killed_before_any_cell_leaves_errors_with_a_next_step(lesson: Lesson, dice: random.Random) -> None:
+    position = dice.randrange(1, len(lesson.code))
     print(f"killed before code cell {position}")
     with kernel() as notebook:
         for number, cell in enumerate(lesson.code):
@@ -181,8 +181,8 @@ def test_a_worker_killed_before_any_cell_leaves_errors_with_a_next_step(lesson: 
 
 @pytest.mark.long
 @all_lessons
-def test_cells_in_any_order_end_and_the_lesson_runs_from_the_top_after_them(lesson: Lesson) -> None:
-    order = [*reversed(range(len(lesson.code))), *random.sample(range(len(lesson.code)), len(lesson.code))]
+def test_cells_in_any_order_end_and_the_lesson_runs_from_the_top_after_them(lesson: Lesson, dice: random.Random) -> None:
+    order = [*reversed(range(len(lesson.code))), *dice.sample(range(len(lesson.code)), len(lesson.code))]
     print(f"code cells in this order: {order}")
     with kernel() as notebook:
         for number in order:
