@@ -409,8 +409,15 @@ def workers(known: Mapping[str, Worker], now: float, slots: Mapping[str, int] | 
     ]
 
 
-def xray_table(snapshot: Mapping[str, Any], text: str = "") -> dict[str, Any]:
-    """Return an X-ray (its JSON, and its words) as a part of the film: a row for each thing that was found."""
+def xray_table(snapshot: Mapping[str, Any], text: str = "", calls: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return an X-ray (its JSON, and its words) as a part of the film: a row for each thing that was found.
+
+    Tasks of which nothing was found are named by their calls, as far as these are known, and else by their ids.
+    """
+
+    def named(task: str) -> str:
+        return (calls or {}).get(task) or f"task {task[:8]}…"
+
     rows = []
     for queue in snapshot["queues"]:
         holds = f"{queue['waiting']} waiting"
@@ -437,8 +444,8 @@ def xray_table(snapshot: Mapping[str, Any], text: str = "") -> dict[str, Any]:
         )
     for other in snapshot["others"]:
         rows.append([other["name"], other["type"], other["meaning"] or f"{other['size']} inside", _time_left(other["ttl"])])
-    rows += [[f"task {name[:8]}…", "", "no message, and no stored result", ""] for name in snapshot["missing"]]
-    rows += [[f"task {name[:8]}…", "", "RabbitMQ does not show whether it has a message", ""] for name in snapshot["hidden"]]
+    rows += [[named(task), "", "no message, and no stored result", ""] for task in snapshot["missing"]]
+    rows += [[named(task), "", "RabbitMQ does not show whether it has a message", ""] for task in snapshot["hidden"]]
     bound = len(snapshot["bindings"])
     if bound:
         rows.append(["bindings", "sets", f"{bound} ways from an exchange to a queue", ""])

@@ -26,7 +26,7 @@ from taskscope.receiver import Receiver
 from taskscope.states import ENDS
 from taskscope.taps.commands import steps_of
 from taskscope.view import PATIENCE, Plan, Recording, View
-from taskscope.words import sentence, was_sent
+from taskscope.words import label, sentence, was_sent
 
 log = logging.getLogger("taskscope")
 
@@ -94,9 +94,10 @@ class Scope:
     def xray(self, *results: ResultBase) -> View:
         """Show what the broker and the result backend hold at this moment, all of it or what they hold of these tasks."""
         ids = _ids(results)
-        ended = [task.id for task in self.tasks(ids) if task.state in ENDS]
-        snapshot = xray.xray(self.app, ids=ids, ended=ended)
-        return View(self, "xray", xray=xray_table(snapshot.to_json(), snapshot.text()))
+        asked = self.tasks(ids)
+        snapshot = xray.xray(self.app, ids=ids, ended=[task.id for task in asked if task.state in ENDS])
+        calls = {task.id: label(task) for task in asked if task.name}
+        return View(self, "xray", xray=xray_table(snapshot.to_json(), snapshot.text(), calls))
 
     # -- what was seen ---------------------------------------------------------------------------------------------
 

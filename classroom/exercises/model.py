@@ -79,6 +79,7 @@ def check(name: str, answer: Answer) -> Outcome:
         return Outcome(NOT_YET, f'hand over the function itself: check("{name}", its_name), without brackets after the name')
     if _is_untouched(answer):
         return Outcome(NOT_ATTEMPTED, f"write your code in {answer.__name__}, then run this cell again")
+    print(f"Checking {name}: {answer.__name__} is called, and what happens is watched. That can take some seconds.", flush=True)
     try:
         outcome = Outcome(PASSED, _exercises[name](answer))
     except NotYet as reason:

@@ -95,7 +95,9 @@ def test_an_xray_of_some_tasks_shows_what_is_held_of_them_and_nothing_else(scope
     assert repr(scope.xray(kept, unread)) == held
     assert repr(scope.xray(kept, forgotten, unread)) == f"{held}\n1 task: no message, and no stored result"
     assert repr(scope.xray(forgotten)) == "1 task: no message, and no stored result"
-    assert "no message, and no stored result" in scope.xray(forgotten)._repr_mimebundle_()[0]["image/svg+xml"]
+    shown = scope.xray(forgotten)._repr_mimebundle_()[0]["image/svg+xml"]
+    assert ">add(4, 4)<" in shown
+    assert "no message, and no stored result" in shown
     with scope.app.connection_for_write() as connection:
         connection.default_channel.queue_purge("unread")
 

@@ -288,6 +288,9 @@ def test_an_xray_is_a_table() -> None:
     assert ["group gggggggg…", "gate", "2 of 3 counted, counting", "24 h 0 min"] in rows
     assert ["mine", "string", "3 inside", "for ever"] in rows
     assert ["task 0beeb79e…", "", "no message, and no stored result", ""] in rows
+    assert ["add(2, 3)", "", "no message, and no stored result", ""] in film_module.xray_table(
+        _snapshot(), calls={"0beeb79e-85": "add(2, 3)"}
+    )["rows"]
     assert rows[-1][2] == "not all are shown: there are 700"
 
 
