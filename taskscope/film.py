@@ -445,7 +445,7 @@ def xray_table(snapshot: Mapping[str, Any], text: str = "", calls: Mapping[str, 
     for other in snapshot["others"]:
         rows.append([other["name"], other["type"], other["meaning"] or f"{other['size']} inside", _time_left(other["ttl"])])
     rows += [[named(task), "", "no message, and no stored result", ""] for task in snapshot["missing"]]
-    rows += [[named(task), "", "RabbitMQ does not show whether it has a message", ""] for task in snapshot["hidden"]]
+    rows += [[named(task), "", "RabbitMQ does not show its messages", ""] for task in snapshot["hidden"]]
     bound = len(snapshot["bindings"])
     if bound:
         rows.append(["bindings", "sets", f"{bound} ways from an exchange to a queue", ""])

@@ -363,7 +363,7 @@ def test_of_a_task_rabbitmq_s_silence_is_no_proof(management: str) -> None:
     assert seen.missing == ("two",)
     assert seen.hidden == ("one",)
     assert "1 task: RabbitMQ does not show whether it has a message" in seen.text()
-    assert ["task one…", "", "RabbitMQ does not show whether it has a message", ""] in xray_table(seen.to_json())["rows"]
+    assert ["task one…", "", "RabbitMQ does not show its messages", ""] in xray_table(seen.to_json())["rows"]
     assert "1 task: no message, and no stored result" in seen.text()
     assert "does not show" not in xray(rabbit(), ids=["two"], ended=["two"]).text()
     assert Management.heard == []  # numbers of queues say nothing of one task
