@@ -9,48 +9,66 @@ from classroom.exercises.model import Answer, NotYet, exercise, run
 from classroom.exercises.setting import calls, finished, nobody_listening, settled, the_app
 
 _TOLERANCE = 0.5  # seconds between the learner's call and ours
+_AT_ONCE = 1.5  # seconds that a call may take which does not wait: a busy computer is slow to connect
+_TO_TAKE_IT = 0.5  # seconds in which a worker that has started has taken the message
+_TRIES = 3
 
 
 @exercise("02.1")
 def later_on_slow(answer: Answer) -> str:
     """The message is on queue "slow", says +2 s and +5 s, and the worker obeyed."""
+    for _ in range(_TRIES):
+        with nobody_listening():
+            message = _put_off(answer)
+            lab.worker.start()
+            # On a busy computer a worker may take longer to start than the message keeps: that is nobody's mistake.
+            if time.time() > (message.time("expires") or 0) - _TO_TAKE_IT:
+                continue
+            kept = finished(message.id)
+            if kept["status"] != "SUCCESS":
+                raise NotYet(f"the task ended as {kept['status']}")
+            if evidence.moment(kept["date_done"]) < (message.time("eta") or 0):
+                raise NotYet("the task was done before its time")
+        return 'the message lay in "slow", and the worker did it after two seconds, well before it went stale'
+    raise ClassroomError(
+        f"the worker took so long to start that the message was stale before it was there, {_TRIES} times",
+        "end some other programs, then run this cell again",
+    )
+
+
+def _put_off(answer: Answer) -> evidence.Message:
+    """Call the learner's function while nobody listens, and return the message that it sent, which is as it should be."""
     from tutorial_tasks.arithmetic import add
 
-    with nobody_listening():
+    with evidence.publishing() as sent:
         begun = time.time()
-        with evidence.publishing() as sent:
-            run(answer)
-        if not sent:
-            raise NotYet("no message was sent")
-        if len(sent) != 1:
-            raise NotYet(f"{len(sent)} messages were sent, not one")
-        if time.time() - begun > 1:
-            raise NotYet("your function took its time before it came back: the message has to say when, not you")
-        # The worker listens to both queues, so a message in any other one is found by nobody.
-        found = {message.id: message for queue in ("slow", "celery") for message in settled(queue)}
-        [task_id] = sent
-        if task_id not in found:
-            raise NotYet('the message is neither in "slow" nor in "celery": is the queue\'s name spelt right?')
-        message = found[task_id]
-        if message.queue != "slow":
-            raise NotYet(f'the message lies in the queue "{message.queue}", not in "slow"')
-        if not calls(message, add, 2, 3):
-            raise NotYet(f"the message says {message.label}, not add(2, 3)")
-        for header, wanted in (("eta", 2), ("expires", 5)):
-            moment = message.time(header)
-            if moment is None:
-                raise NotYet(f"the message has no {header}")
-            if datetime.fromisoformat(message.header(header)).tzinfo is None:
-                raise NotYet(f"{header} has no time zone, so the worker would read it as UTC; take a countdown, or datetime.now(UTC)")
-            if not -0.05 <= moment - begun - wanted <= _TOLERANCE:
-                raise NotYet(f"{header} is {moment - begun:.1f} s after the call, not {wanted}; both count from the moment of the call")
-        lab.worker.start()
-        kept = finished(message.id)
-        if kept["status"] != "SUCCESS":
-            raise NotYet(f"the task ended as {kept['status']}")
-        if evidence.moment(kept["date_done"]) < (message.time("eta") or 0):
-            raise NotYet("the task was done before its time")
-    return 'the message lay in "slow", and the worker did it after two seconds, well before it went stale'
+        run(answer)
+        took = time.time() - begun
+    if not sent:
+        raise NotYet("no message was sent")
+    if len(sent) != 1:
+        raise NotYet(f"{len(sent)} messages were sent, not one")
+    if took > _AT_ONCE:
+        raise NotYet("your function took its time before it came back: the message has to say when, not you")
+    # The worker listens to both queues, so a message in any other one is found by nobody.
+    found = {message.id: message for queue in ("slow", "celery") for message in settled(queue)}
+    [task_id] = sent
+    if task_id not in found:
+        raise NotYet('the message is neither in "slow" nor in "celery": is the queue\'s name spelt right?')
+    message = found[task_id]
+    if message.queue != "slow":
+        raise NotYet(f'the message lies in the queue "{message.queue}", not in "slow"')
+    if not calls(message, add, 2, 3):
+        raise NotYet(f"the message says {message.label}, not add(2, 3)")
+    for header, wanted in (("eta", 2), ("expires", 5)):
+        moment = message.time(header)
+        if moment is None:
+            raise NotYet(f"the message has no {header}")
+        if datetime.fromisoformat(message.header(header)).tzinfo is None:
+            raise NotYet(f"{header} has no time zone, so the worker would read it as UTC; take a countdown, or datetime.now(UTC)")
+        if not -0.05 <= moment - begun - wanted <= _TOLERANCE:
+            raise NotYet(f"{header} is {moment - begun:.1f} s after the call, not {wanted}; both count from the moment of the call")
+    return message
 
 
 @exercise("02.2")
@@ -59,8 +77,8 @@ def goes_stale(answer: Answer) -> str:
     from tutorial_tasks.arithmetic import add
 
     with nobody_listening():
-        begun = time.time()
         with evidence.publishing() as sent:
+            begun = time.time()
             run(answer)
         if elsewhere := set(sent.values()) - {"celery"}:
             raise NotYet(f'you sent it to the queue "{elsewhere.pop()}"; leave the queue out, so that it goes to "celery"')

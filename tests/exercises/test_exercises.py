@@ -6,6 +6,7 @@ import os
 import pkgutil
 import signal
 import textwrap
+import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +17,7 @@ from classroom import evidence, lab, progress
 from classroom.errors import ClassroomError
 from classroom.exercises import Outcome, check
 from classroom.exercises.model import NOT_ATTEMPTED, NOT_YET, PASSED, RAISED
+from classroom.exercises.setting import the_app
 from classroom.stack import client
 from tests.exercises import answers
 from tests.notebooks.lessons import LESSONS, Exercise
@@ -167,6 +169,29 @@ def test_code_that_waits_for_ever_is_interrupted(monkeypatch: pytest.MonkeyPatch
     assert outcome.verdict == NOT_YET
     assert "still busy after 0.5 seconds, in line 2 of send_only; does" in outcome.words
     assert signal.getsignal(signal.SIGALRM) is signal.SIG_DFL, "a time limit has to put the handler back"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("slow_starts", [1, 3])
+def test_a_worker_that_starts_slowly_is_not_the_learner_s_mistake(monkeypatch: pytest.MonkeyPatch, slow_starts: int) -> None:
+    start, starts = lab.worker.start, iter(range(1, 100))
+
+    def start_late() -> None:
+        if client.answer("pool"):
+            return  # it runs
+        if next(starts) <= slow_starts:
+            waits = evidence.waiting(the_app(), "slow")
+            stale = waits[0].time("expires") or 0
+            evidence.wait_until(lambda: time.time() > stale, 10, "the message is stale")
+        start()
+
+    monkeypatch.setattr(lab.worker, "start", start_late)
+    solution = EXERCISES["02.1"].solution
+    if slow_starts == 1:
+        assert verdict("02.1", solution).verdict == PASSED
+    else:
+        with pytest.raises(ClassroomError, match=r"stale before it was there, 3 times\n  next: end some other programs"):
+            verdict("02.1", solution)
 
 
 def test_a_result_in_place_of_the_function_is_explained() -> None:
