@@ -23,6 +23,7 @@ WORKSPACE = "flower"
 
 _USUAL_PORT = 5555
 _READY_WITHIN = 40  # seconds; the stack may have to start first
+_ICON = Path(__file__).with_name("flower.svg")
 _LAYOUT = Path(__file__).with_name("flower.jupyterlab-workspace")
 _LAYOUT_FILE = "flower-c06b.jupyterlab-workspace"  # what JupyterLab calls a workspace with the name "flower"
 
@@ -99,7 +100,8 @@ def beside_the_notebook() -> dict[str, Any]:
         "timeout": _READY_WITHIN,
         "request_headers_override": {"Authorization": f"Basic {credentials}"},
         "new_browser_tab": False,
-        "launcher_entry": {"title": "Flower", "category": "Other"},
+        # JupyterLab shows the picture in this category only.
+        "launcher_entry": {"title": "Flower", "category": "Notebook", "icon_path": str(_ICON)},
     }
 
 

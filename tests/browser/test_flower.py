@@ -53,6 +53,17 @@ def test_the_lesson_is_at_the_left_and_flower_at_the_right(server: Lab) -> None:
 
 
 @pytest.mark.long
+def test_the_launcher_offers_it_with_a_picture(server: Lab) -> None:
+    with chromium() as browser:
+        notebook = Notebook(browser.new_page(viewport={"width": 1400, "height": 900}))
+        notebook.open(server.write("launcher.ipynb", ["1 + 1"]))
+        notebook.command("launcher:create")
+        card = notebook.page.locator(".jp-LauncherCard", has_text="Flower")
+        card.wait_for()
+        assert card.locator("img").evaluate("image => image.decode().then(() => image.naturalWidth > 0)")
+
+
+@pytest.mark.long
 def test_who_is_not_let_in_by_jupyterlab_does_not_see_flower(server: Lab) -> None:
     with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/flower/", timeout=10) as page:
         assert re.search(r"/login\?next=%2Fflower%2F$", page.url)
