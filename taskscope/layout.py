@@ -100,14 +100,15 @@ def layers_of(ids: Sequence[str], before: Mapping[str, Sequence[str]]) -> dict[s
     # x = 1 + max of the predecessors, without recursion: a chain may be longer than Python's stack.
     layers: dict[str, int] = {}
     for start in ids:
-        stack = [start]
+        stack, waiting = [start], {start}
         while stack:
             here = stack[-1]
-            missing = [other for other in before.get(here, ()) if other not in layers and other not in stack]
+            missing = [other for other in before.get(here, ()) if other not in layers and other not in waiting]
             if missing:
                 stack.extend(missing)
+                waiting.update(missing)
             else:
-                stack.pop()
+                waiting.discard(stack.pop())
                 layers[here] = 1 + max((layers.get(other, -1) for other in before.get(here, ())), default=-1)
     return layers
 
@@ -138,24 +139,29 @@ class _Packing:
 
     def _fill(self, box: int | None, centres: dict[str, float]) -> tuple[int, int, float]:
         """Place what is in a box relative to its top; return its first layer, its last layer and its height."""
-        placed: list[tuple[int, int, float, float]] = []  # x0, x1, top, bottom
-        moved: list[tuple[float, dict[str, float], list[int]]] = []
-        for x0, x1, height, inner, boxes in self._children(box):
-            wanted = [
-                centres_of[source] + shift for shift, centres_of, _ in moved for source in self._sources(inner) if source in centres_of
-            ]
-            top = _free_top(placed, x0, x1, height, sum(wanted) / len(wanted) - height / 2 if wanted else None)
-            placed.append((x0, x1, top, top + height))
-            moved.append((top, inner, boxes))
-        start = min((top for _, _, top, _ in placed), default=0.0)
+        children = self._children(box)
+        taken: dict[int, list[tuple[float, float]]] = defaultdict(list)  # in each layer: from where to where
+        placed: dict[str, float] = {}  # the centres of the nodes that have their place
+        tops = []
+        for x0, x1, height, inner, _ in children:
+            layers = range(x0, x1 + 1)
+            rivals = sorted({span for layer in layers for span in taken[layer]})
+            wanted = [placed[source] for source in self._sources(inner) if source in placed]
+            top = _free_top(rivals, height, sum(wanted) / len(wanted) - height / 2 if wanted else None)
+            for layer in layers:
+                taken[layer].append((top, top + height))
+            placed.update({name: y + top for name, y in inner.items()})
+            tops.append(top)
+        start = min(tops, default=0.0)
         head = HEAD if box is not None else 0.0
-        for shift, inner, boxes in moved:
-            centres.update({name: y + shift - start + head for name, y in inner.items()})
+        for top, (_, _, _, inner, boxes) in zip(tops, children, strict=True):
+            centres.update({name: y + top - start + head for name, y in inner.items()})
             for index in boxes:
-                self._boxes[index]["y0"] += shift - start + head
-                self._boxes[index]["y1"] += shift - start + head
-        height = max((bottom for *_, bottom in placed), default=1.0) - start
-        return min((x0 for x0, *_ in placed), default=0), max((x1 for _, x1, *_ in placed), default=0), height + (head and head + FOOT)
+                self._boxes[index]["y0"] += top - start + head
+                self._boxes[index]["y1"] += top - start + head
+        height = max((bottom for spans in taken.values() for _, bottom in spans), default=1.0) - start
+        first, last = min((x0 for x0, *_ in children), default=0), max((x1 for _, x1, *_ in children), default=0)
+        return first, last, height + (head and head + FOOT)
 
     def _sources(self, inner: Mapping[str, float]) -> list[str]:
         return [source for name in inner for source in self._before.get(name, ()) if source not in inner]
@@ -195,8 +201,8 @@ def _grid(nodes: list[dict[str, Any]]) -> tuple[float, dict[str, float]]:
     return high * -(-len(nodes) // abreast), centres
 
 
-def _free_top(placed: Sequence[tuple[int, int, float, float]], x0: int, x1: int, height: float, wanted: float | None) -> float:
-    rivals = sorted((top, bottom) for other0, other1, top, bottom in placed if other0 <= x1 and x0 <= other1)
+def _free_top(rivals: Sequence[tuple[float, float]], height: float, wanted: float | None) -> float:
+    """Return the top at which something touches none of its rivals, as near to the wanted one as it can be."""
     if wanted is None:
         return max((bottom for _, bottom in rivals), default=0.0)
     choices = [wanted, *(bottom for _, bottom in rivals), *(top - height for top, _ in rivals)]
