@@ -17,7 +17,7 @@ from taskscope.errors import ScopeError
 from taskscope.model import Task
 from taskscope.scope import QUIET, Scope
 from taskscope.states import ENDS, looks_of
-from taskscope.words import label, sentence
+from taskscope.words import label, plain, sentence
 
 REFRESH = 0.1  # seconds from one drawing to the next, at least
 
@@ -98,7 +98,7 @@ def table(scope: Scope, height: int) -> Table:
         found.add_column(title, ratio=ratio, overflow="ellipsis", no_wrap=True)
     for task in shown:
         attempt = str(task.lanes[-1].attempt + 1) if task.lanes else ""
-        found.add_row(Text(label(task)), attempt, way(task), Text(task.result))
+        found.add_row(Text(label(task)), attempt, way(task), Text(plain(task.result)))
     if len(shown) < len(tasks):
         found.title = f"showing {len(shown)} of {len(tasks)}"
     return found
@@ -109,7 +109,7 @@ def way(task: Task) -> Text:
     said = Text()
     for state, evidence in dict.fromkeys((mark.state, mark.evidence) for lane in task.lanes[-1:] for mark in lane.marks):
         look = looks_of(state)
-        said.append(f"{look.glyph} {f'({state})' if evidence == 'inferred' else state}  ", style=look.dark)
+        said.append(f"{look.glyph} {f'({plain(state)})' if evidence == 'inferred' else plain(state)}  ", style=look.dark)
     return said
 
 
@@ -124,11 +124,13 @@ def find(name: str) -> Celery:
     attribute = attribute or "app"
     example = "python -m taskscope --app tutorial_tasks.celery_app:app"
     try:
-        app = getattr(importlib.import_module(module), attribute)
-    except ImportError as error:
-        raise ScopeError(f"{module} can't be imported: {error}", f"name a module that can, for example: {example}") from error
-    except AttributeError:
-        raise ScopeError(f"{module} has no {attribute}", f"name the application in it, for example: {example}") from None
+        imported = importlib.import_module(module)
+    except Exception as error:  # whatever the module does while it is imported
+        why = error if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
+        raise ScopeError(f"{module or 'nothing'} can't be imported: {why}", f"name a module that can, for example: {example}") from error
+    app = getattr(imported, attribute, None)
+    if app is None:
+        raise ScopeError(f"{module} has no {attribute}", f"name the application in it, for example: {example}")
     if not isinstance(app, Celery):
         raise ScopeError(f"{module}:{attribute} is a {type(app).__name__}, not a Celery application", f"for example: {example}")
     return app

@@ -427,7 +427,7 @@ def xray_table(snapshot: Mapping[str, Any], text: str = "", calls: Mapping[str, 
             rows.append([queue["name"], "replies", holds, ""])
     if snapshot["unacked"]:
         held = [taken["message"] for taken in snapshot["unacked"]]
-        rows.append(["unacked", "hash", _with_labels(f"{len(held)} taken, not confirmed", held), ""])
+        rows.append(["unacked", "hash", _with_labels(f"{(snapshot['of'] or {}).get('unacked', len(held))} taken, not confirmed", held), ""])
     for stored in snapshot["results"]:
         value = stored["problem"] or stored["state"] + (f" = {stored['value']}" if stored["state"] == "SUCCESS" else f" {stored['value']}")
         rows.append([stored["call"] or f"result of {stored['id'][:8]}…", "result", value, _time_left(stored["ttl"])])

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from taskscope.model import Evidence, Lane, Mark, Span, Task
-from taskscope.observation import Observation
+from taskscope.observation import END_OF_TIME, Observation
 from taskscope.states import ENDS, STATES
 
 CLOCK_DOUBT = 0.5  # seconds by which a mark may be moved between its neighbours without a word
@@ -705,7 +705,7 @@ def _attempt(said: Observation) -> int | None:
 
 
 def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
+    return float(value) if isinstance(value, int | float) and abs(value) < END_OF_TIME else None
 
 
 def _start_by_runtime(end: Observation | None) -> float | None:

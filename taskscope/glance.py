@@ -90,12 +90,14 @@ class Glance:
 
 def of_redis(waiting: Mapping[str, int], held: Sequence[tuple[str, str]], total: int, running: Collection[str] = ()) -> Counts:
     """Return the counts by the lengths of the queues, and by the queues and tasks of the messages that were taken, `total` of them."""
-    counts = {queue: {"waiting": number, "unacked": 0} for queue, number in waiting.items()}
+    counts = {queue: {"waiting": number} for queue, number in waiting.items()}
+    if len(held) < total:  # not all of them were looked at
+        return counts
     for queue, _ in held:
-        counts.setdefault(queue, {"waiting": 0, "unacked": 0})["unacked"] += 1
-    if len(held) >= total:  # else not all of them were looked at
-        for queue, told in counts.items():
-            told["kept"] = len({task for name, task in held if name == queue} & set(running))
+        counts.setdefault(queue, {"waiting": 0})
+    for queue, told in counts.items():
+        tasks = [task for name, task in held if name == queue]
+        told |= {"unacked": len(tasks), "kept": len(set(tasks) & set(running))}
     return counts
 
 

@@ -42,7 +42,7 @@ class Observation:
         Raises:
             ValueError: the line is not an observation; the text says what is wrong with it.
         """
-        fields = json.loads(line)
+        fields = json.loads(line, parse_constant=_refuse)
         if not isinstance(fields, dict) or fields.get("source") not in SOURCES:
             raise ValueError("not an observation: no known source")
         try:
@@ -52,6 +52,8 @@ class Observation:
         for name, kinds in _KINDS.items():
             if not isinstance(value := getattr(observation, name), kinds):
                 raise ValueError(f"not an observation: {name} is {value!r}")
+        if not all(abs(moment) < END_OF_TIME for moment in (observation.at, observation.arrived)):
+            raise ValueError("not an observation: a time that no clock shows")
         return observation
 
 
@@ -72,6 +74,13 @@ class Unread:
         if self._found is None:
             self._found = self._read()
         return self._found
+
+
+END_OF_TIME = 1e12  # seconds of the Unix clock; a file may hold any number
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"not an observation: {constant} is no number of JSON")
 
 
 _KINDS: Mapping[str, tuple[type, ...]] = {

@@ -12,6 +12,7 @@ from celery import Celery
 from celery.backends.base import DisabledBackend
 from celery.canvas import Signature
 from celery.result import ResultBase, ResultSet
+from kombu.transport import resolve_transport
 
 from taskscope import canvas, xray
 from taskscope.errors import ScopeError
@@ -45,10 +46,11 @@ class Scope:
         commands: also watch the commands that the broker gets (Redis only, and only where the server allows it).
 
     Raises:
-        ScopeError: the broker can't be heard.
+        ScopeError: the broker can't be heard, or it is no Celery application.
     """
 
     def __init__(self, app: Celery, commands: bool = False) -> None:
+        _can_be_watched(app)
         self.app = app
         self._lock = threading.RLock()
         self._read = 0
@@ -289,6 +291,15 @@ def _aside_notes(history: History, ids: Collection[str] | None = None) -> list[s
     return [f"{len(aside)} task{'s' * (len(aside) > 1)} can't be told: {aside[0]}"] if aside else []
 
 
+def _can_be_watched(app: Celery) -> None:
+    if not isinstance(app, Celery):
+        raise ScopeError(f"a scope watches a Celery application, and this is a {type(app).__name__}", "Scope(app)")
+    try:
+        resolve_transport(app.connection_for_read().transport_cls)
+    except (KeyError, ImportError) as error:
+        raise ScopeError(f"the broker can't be used: {error.args[0]}", "mend broker_url") from error
+
+
 def _ids(results: Sequence[ResultBase]) -> list[str] | None:
     if not results:
         return None
@@ -297,6 +308,11 @@ def _ids(results: Sequence[ResultBase]) -> list[str] | None:
 
 def _names(result: ResultBase) -> Iterator[str]:
     """Give the ids behind a result, in the order in which they run: those before it, then its members, or its own."""
+    if not isinstance(result, ResultBase):
+        raise ScopeError(
+            f"the picture is of results, and this is a {type(result).__name__}",
+            "the result itself, or app.AsyncResult(id); of a list: *results",
+        )
     # Not `as_list()`: a group has none, and that of a chord's result asks its group for one.
     if result.parent is not None:
         yield from _names(result.parent)

@@ -141,9 +141,8 @@ def to_figure(film: Mapping[str, Any], theme: str = "light") -> "Figure":
             drawn = look(state)
             face = colours["bg"] if evidence == "i" or state == "PENDING" else colours[drawn]
             axes.plot(at, row, "o", ms=9 if rank(state) >= 3 else 5, mfc=face, mec=colours[f"{drawn}.edge"], zorder=3)
-    axes.set_yticks(
-        range(len(lanes)), [task["label"] + (f"  attempt {lane['attempt'] + 1}" if lane["attempt"] else "") for task, lane in lanes]
-    )
+    names = [task["label"] + (f"  attempt {lane['attempt'] + 1}" if lane["attempt"] else "") for task, lane in lanes]
+    axes.set_yticks(range(len(lanes)), names, parse_math=False)  # a dollar sign is one
     axes.invert_yaxis()
     axes.set(xlim=(0, end * 1.03), xlabel="seconds", facecolor=colours["bg"])
     axes.tick_params(colors=colours["ink"], length=0)

@@ -3,7 +3,7 @@
 import contextlib
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from celery.result import ResultBase
@@ -165,11 +165,30 @@ class Plan(View):
     def __init__(self, scope: "Scope", plan: Planned) -> None:
         super().__init__(scope, "graph", sorted(plan.graph.ids()), plan=plan)
         self.signature = plan.signature
+        self._was_sent = False
 
     def apply_async(self, *args: Any, **kwargs: Any) -> ResultBase:
-        """Send it; arguments as for the signature's own `apply_async`."""
-        return self.signature.apply_async(*args, **kwargs)
+        """Send it; arguments as for the signature's own `apply_async`, but for `task_id`: who is who stands in the graph already.
+
+        Raises:
+            ScopeError: it was sent before, or another id is asked for.
+        """
+        if "task_id" in kwargs:
+            raise ScopeError("this graph has given out its ids already", "scope.graph(signature.set(task_id=...))")
+        return self._send_once(self.signature.apply_async, *args, **kwargs)
 
     def delay(self, *args: Any, **kwargs: Any) -> ResultBase:
-        """Send it; arguments as for the signature's own `delay`."""
-        return self.signature.delay(*args, **kwargs)
+        """Send it; arguments as for the signature's own `delay`.
+
+        Raises:
+            ScopeError: it was sent before.
+        """
+        return self._send_once(self.signature.delay, *args, **kwargs)
+
+    def _send_once(self, send: Callable[..., ResultBase], *args: Any, **kwargs: Any) -> ResultBase:
+        """Refuse a second time: it would have the ids, and so the results, of the first."""
+        if self._was_sent:
+            raise ScopeError("this graph was sent already, and each of its tasks has one id", "scope.graph(signature), and send that")
+        result = send(*args, **kwargs)
+        self._was_sent = True
+        return result

@@ -6,6 +6,7 @@ from itertools import groupby
 
 from taskscope.model import Task
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -16,7 +17,12 @@ def label(task: Task) -> str:
     arguments = [part for part in (_positional(task.args), *_keywords(task.kwargs)) if part]
     if not task.args and not task.kwargs:
         arguments = ["…"]
-    return f"{task.name.rsplit('.', 1)[-1]}({', '.join(arguments)})"
+    return f"{plain(task.name.rsplit('.', 1)[-1])}({', '.join(arguments)})"
+
+
+def plain(text: str) -> str:
+    r"""Show control characters and line breaks as escapes: `\n`, `\x1b`."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def was_sent(task: Task) -> bool:
@@ -33,7 +39,7 @@ def sentence(task: Task) -> str:
     for i, lane in enumerate(task.lanes):
         # The message of a retry is out before the attempt has ended: PENDING is told where nobody has taken it yet.
         marks = [mark for mark in lane.marks if mark.state != "PENDING" or i == 0 or len(lane.marks) == 1]
-        for (state, evidence), same in groupby(marks, key=lambda mark: (mark.state, mark.evidence)):
+        for (state, evidence), same in groupby(marks, key=lambda mark: (plain(mark.state), mark.evidence)):
             word = f"({state})" if evidence == "inferred" else state
             steps.append(word if (count := len(list(same))) == 1 else f"{word} ×{count}")
     if not steps:
@@ -72,6 +78,6 @@ def _keywords(text: str) -> list[str]:
 
 
 def _cut(text: str, limit: int = 40) -> str:
-    """Leave out what is long, and ids, which are others in each run."""
-    text = _ID.sub("…", text)
+    """Leave out what is long, ids, which are others in each run, and what a terminal would obey."""
+    text = plain(_ID.sub("…", text))
     return text if len(text) <= limit else text[: limit - 1] + "…"

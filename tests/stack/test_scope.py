@@ -180,6 +180,37 @@ def test_a_canvas_is_drawn_before_it_is_sent_and_what_is_drawn_is_what_is_sent(s
     assert gate["of"] == 2
 
 
+def test_a_graph_is_sent_once_under_the_ids_that_it_shows(scope: Scope) -> None:
+    plan = scope.graph(add.s(2))
+    with pytest.raises(ScopeError, match=r"given out its ids already\n  next: scope.graph\(signature.set\(task_id=...\)\)"):
+        plan.apply_async((3,), task_id="mine")
+    assert plan.delay(3).get(timeout=10) == 5
+    for send in (plan.delay, plan.apply_async):
+        with pytest.raises(ScopeError, match=r"was sent already.*\n  next: scope.graph\(signature\), and send that"):
+            send(4)
+
+
+def on(broker: str) -> Celery:
+    app = Celery("elsewhere", set_as_current=False)
+    app.conf.update(broker_read_url=broker, broker_write_url=broker)
+    return app
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (lambda app, scope: Scope("app"), "watches a Celery application, and this is a str"),
+        (lambda app, scope: Scope(on("nonsense://x")), "can't be used: No such transport: nonsense"),
+        (lambda app, scope: scope.states("an-id"), r"of results, and this is a str\n  next: .*AsyncResult"),
+        (lambda app, scope: scope.lanes([app.AsyncResult("x")]), r"of results, and this is a list\n  next: .*\*results"),
+    ],
+    ids=["no app", "no transport", "an id", "a list"],
+)
+def test_what_is_wrong_is_said_with_the_next_step(app: Celery, scope: Scope, wrong: Any, words: str) -> None:
+    with pytest.raises(ScopeError, match=words):
+        wrong(app, scope)
+
+
 def test_the_gate_shows_the_backend_s_own_counter(scope: Scope) -> None:
     gate = Gate("scope")
     gate.close()

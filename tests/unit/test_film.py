@@ -292,6 +292,8 @@ def test_an_xray_is_a_table() -> None:
         _snapshot(), calls={"0beeb79e-85": "add(2, 3)"}
     )["rows"]
     assert rows[-1][2] == "not all are shown: there are 700"
+    many = _snapshot() | {"of": {"unacked": 500}}
+    assert ["unacked", "hash", "500 taken, not confirmed: add(2, 3)", ""] in film_module.xray_table(many)["rows"]
 
 
 def test_the_stage_tells_what_the_broker_keeps_and_of_no_other_moment() -> None:

@@ -26,8 +26,8 @@ OBSERVATIONS = st.builds(
     Observation,
     source=st.sampled_from(sorted(SOURCES)),
     kind=st.text(min_size=1),
-    at=st.floats(allow_nan=False, allow_infinity=False),
-    arrived=st.floats(allow_nan=False, allow_infinity=False),
+    at=st.floats(-1e11, 1e11),
+    arrived=st.floats(-1e11, 1e11),
     task=st.none() | st.text(min_size=1),
     attempt=st.none() | st.integers(0, 1000),
     host=st.text(),
@@ -212,11 +212,25 @@ def test_a_file_cut_anywhere_gives_what_is_whole_and_says_so(tmp_path: Path) -> 
         assert f"{len(loaded)} of 5 observations could be read" in loaded.trouble
 
 
+_ODD_TIMES = [
+    f'{{"source":"event","kind":"sent","at":{at},"arrived":0,"data":{data}}}'
+    for at, data in [("1e999", "{}"), ("NaN", "{}"), ("9" * 400, "{}"), ("1", '{"runtime":NaN}')]
+]
+
+
 def test_a_broken_line_in_the_middle_costs_only_that_line(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
     filled(5).save(path)
     lines = path.read_text().splitlines()
-    for broken in ("{", "[]", '{"source":"nobody"}', "[" * 100_000, '{"source":"event","kind":"sent","at":"now","arrived":0}', "\udcff"):
+    for broken in (
+        "{",
+        "[]",
+        '{"source":"nobody"}',
+        "[" * 100_000,
+        '{"source":"event","kind":"sent","at":"now","arrived":0}',
+        "\udcff",
+        *_ODD_TIMES,
+    ):
         path.write_bytes("\n".join([*lines[:3], broken, *lines[4:]]).encode(errors="surrogateescape"))
         loaded = Ledger.load(path)
         assert [observation.at for observation in loaded] == [0, 1, 3, 4], broken[:20]

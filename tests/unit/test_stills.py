@@ -181,6 +181,13 @@ def test_a_figure_for_papers() -> None:
     assert len(axes.patches) == sum(len(row["spans"]) for row in FILMS["everything"]["lanes"])
 
 
+def test_a_dollar_sign_in_an_argument_is_no_formula() -> None:
+    paid = task("pay", "('$\\\\frac$ costs $5^$',)", lane("m", ("PENDING", 0), ("RECEIVED", 0.1), ("STARTED", 0.2), ("SUCCESS", 0.3)))
+    figure = stills.to_figure(film([paid], now=films.ORIGIN + 1))
+    figure.savefig(io.BytesIO())
+    assert "costs $5^$" in figure.axes[0].get_yticklabels()[0].get_text()
+
+
 def test_what_nobody_planned_is_not_there_before_it_was_seen() -> None:
     keys = {t: {item["key"] for item in scenes.scene(FILMS["chord"], "graph", t, 700)["items"]} for t in (1.0, 1.3)}
     assert "0 token x" not in keys[1.0] and "0 token n5" in keys[1.0]

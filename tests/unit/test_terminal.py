@@ -1,5 +1,6 @@
 """The view for a terminal: what it draws, and what it says when there is nothing to watch."""
 
+import re
 import threading
 import time
 from collections import deque
@@ -20,6 +21,7 @@ from taskscope.history import History, Task
 from taskscope.ledger import Ledger
 from taskscope.observation import Observation
 from taskscope.scope import Beginning, Scope
+from taskscope.words import sentence
 
 RECORDED = Path(__file__).resolve().parents[1] / "recorded"
 
@@ -63,6 +65,23 @@ def test_brackets_in_a_name_or_in_a_reason_are_no_markup() -> None:
     said = " ".join(drawn(scope))
     assert "[/x] of [bold]nobody[/bold]" in said
     assert "[/red]('[/b]')" in said
+
+
+def test_what_a_terminal_would_obey_is_shown_and_not_sent() -> None:
+    began = said("received", 1.0, {"name": "app.\x1becho", "args": "('a\nb', '\x1b[31m\u2028')", "kwargs": "{'k': '\x9b'}"})
+    done = said("succeeded", 2.0, {"result": "'\x1b]0;title\x07\n'"})
+    history = History()
+    history.extend([began, said("\x1b[2J", 1.5, {"note": "\x1b[0m"}), done])
+    [task] = history.tasks()
+    scope = Watched()
+    scope._history = history
+    assert r"echo('a\nb', '\x1b[31m\u2028'" in sentence(task)
+    for text in (sentence(task), "".join(line.rstrip() for line in drawn(scope))):
+        assert not re.search(r"[\x00-\x1f\x7f-\x9f\u2028]", text), text
+
+
+def said(kind: str, at: float, data: dict[str, Any]) -> Observation:
+    return Observation("event", kind, at, at, task="t", host="celery@lab", data=data)
 
 
 def test_under_load_the_table_is_drawn_ten_times_a_second_at_most_and_the_end_is_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,9 +240,15 @@ def test_more_tasks_than_lines_are_told() -> None:
         ("no_such_module:app", "no_such_module can't be imported"),
         ("tutorial_tasks.celery_app:nothing", "tutorial_tasks.celery_app has no nothing"),
         ("json:dumps", "json:dumps is a function, not a Celery application"),
+        (":app", "nothing can't be imported"),
+        ("raises:app", "raises can't be imported: KeyError: 'SECRET'"),
+        ("unwritten:app", "unwritten can't be imported: SyntaxError"),
     ],
 )
-def test_what_is_no_application_is_told_with_the_next_step(name: str, words: str) -> None:
+def test_what_is_no_application_is_told_with_the_next_step(name: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "raises.py").write_text("import os\nos.environ['SECRET']\n")
+    (tmp_path / "unwritten.py").write_text("def\n")
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(ScopeError, match=words):
         find(name)
     run = CliRunner().invoke(main, ["--app", name])
