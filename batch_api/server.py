@@ -14,6 +14,8 @@ from batch_api.problems import MEDIA_TYPE, as_json
 from batch_api.schemas import MAX_BODY
 
 THREADS = 8
+CONNECTIONS = 1000  # a client that only keeps its connection open takes no thread, so there may be many
+IDLE = 15  # seconds after which such a connection is closed
 
 
 class _Refusal(ErrorTask):
@@ -38,6 +40,16 @@ class _Channel(HTTPChannel):
 def make_server(app: Flask, listener: socket.socket) -> BaseWSGIServer:
     """Make a server for a socket that listens; its `run` serves until a signal ends it."""
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it would write a line for each request that waits for a thread
-    server = create_server(app, sockets=[listener], threads=THREADS, max_request_body_size=MAX_BODY + 1, ident="batch_api")
+    server = create_server(
+        app,
+        sockets=[listener],
+        threads=THREADS,
+        connection_limit=CONNECTIONS,
+        channel_timeout=IDLE,
+        cleanup_interval=5,
+        asyncore_use_poll=True,  # `select` ends at the file descriptor 1023
+        max_request_body_size=MAX_BODY + 1,
+        ident="batch_api",
+    )
     server.channel_class = _Channel
     return server

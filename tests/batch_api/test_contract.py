@@ -1,12 +1,15 @@
 """Every field, every status and every header that the service promises."""
 
+import http.client
 import json
 import random
 import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 import pytest
@@ -407,6 +410,21 @@ def test_a_second_service_counts_with_the_first(app: Any) -> None:
     with serving(BATCH_REQUESTS="2 per hour") as one, serving(BATCH_REQUESTS="2 per hour") as other:
         path = f"/tasks/{uuid4()}"
         assert [service.get(path).status for service in (one, other, one, other)] == [404, 404, 429, 429]
+
+
+# -- connections -----------------------------------------------------------------------------------------------------
+
+
+def test_connections_that_are_idle_keep_nobody_out(api: Api) -> None:
+    with ExitStack() as idle:
+        for _ in range(150):
+            connection = http.client.HTTPConnection(urlsplit(api.address).netloc, timeout=10)
+            idle.callback(connection.close)
+            connection.request("GET", "/nothing")
+            assert connection.getresponse().read()
+        answer = api.get("/health")
+    assert answer.status == 200
+    assert answer.seconds < 10
 
 
 # -- what is said about it -------------------------------------------------------------------------------------------
