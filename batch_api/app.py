@@ -5,6 +5,7 @@ from typing import Any
 from flask import Flask, Response, jsonify, request, url_for
 from flask_openapi3 import OpenAPI
 from pydantic import BaseModel
+from werkzeug.exceptions import BadRequest
 
 from batch_api import document, problems
 from batch_api.outcomes import Outcome, cache_status, totals
@@ -126,6 +127,8 @@ def _check_is_object() -> None:
         body: Any = request.get_json()
     except RecursionError:
         raise ProblemError(400, "the body is nested too deeply") from None
+    except BadRequest:  # its words are for browsers; a body that is too long is another error
+        raise ProblemError(400, "the body is not JSON") from None
     if isinstance(body, str):
         raise ProblemError(422, "the body is JSON, but not a batch")
 

@@ -341,11 +341,21 @@ def test_json_that_is_no_batch_is_refused_with_all_its_faults(api: Api, body: An
     assert all(error.keys() == {"where", "what"} for error in errors)
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b'{"tasks": [', b"[" * 60_000, b'{"a":' * 10_000])
-def test_what_is_no_json_is_refused(api: Api, body: bytes) -> None:
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b"", "the body is not JSON"),
+        (b"{", "the body is not JSON"),
+        (b"\xff\xfe", "the body is not JSON"),
+        (b'{"tasks": [', "the body is not JSON"),
+        (b"[" * 60_000, "the body is nested too deeply"),
+        (b'{"a":' * 10_000, "the body is nested too deeply"),
+    ],
+)
+def test_what_is_no_json_is_refused_and_told_so(api: Api, body: bytes, why: str) -> None:
     answer = api.ask("POST", "/grouptasks", body, Content_Type="application/json")
     assert answer.status == 400, answer
-    answer.problem()
+    assert answer.problem()["detail"] == why
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "text/json", "", "application/jsonx"])
