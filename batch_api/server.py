@@ -30,7 +30,7 @@ class _Refusal(ErrorTask):
         self.response_headers.append(("Content-Type", MEDIA_TYPE))
         self.set_close_on_finish()
         self.content_length = len(body)
-        self.write(body)
+        self.write(b"" if getattr(self.request, "command", "") == "HEAD" else body)  # no command: not even the first line was HTTP
 
 
 class _Channel(HTTPChannel):

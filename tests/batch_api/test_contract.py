@@ -5,9 +5,11 @@ import json
 import random
 import re
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
@@ -398,6 +400,18 @@ def test_a_request_that_is_no_http_is_refused_in_the_same_shape(api: Api) -> Non
     answer = api.ask("GET", "/health", None, Content_Length="many")
     assert answer.status == 400
     answer.problem()
+
+
+@pytest.mark.parametrize("length", ["many", str(MAX_BODY * 2)])
+def test_an_answer_to_head_has_no_body_even_when_it_is_refused(api: Api, length: str) -> None:
+    where = urlsplit(api.address)
+    with socket.create_connection((where.hostname, where.port), timeout=10) as connection:
+        connection.sendall(f"HEAD /health HTTP/1.1\r\nHost: here\r\nContent-Length: {length}\r\n\r\n".encode())
+        answer = b"".join(iter(partial(connection.recv, 4096), b""))
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 4")
+    assert b"Content-Length: " in head
+    assert body == b""
 
 
 def test_a_client_that_asks_too_often_is_told_when_to_come_back(app: Any) -> None:
