@@ -18,6 +18,11 @@ def _end(_number: int, _: FrameType | None) -> None:
     raise SystemExit
 
 
+def _place(host: str, port: int) -> str:
+    """Write a host and a port as a URL does, with brackets around an address of IPv6."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on; in a container 0.0.0.0.")
 @click.option("--port", default=5000, show_default=True, type=click.IntRange(0, 65535), help="The port; 0 for one that is free.")
@@ -25,17 +30,17 @@ def main(host: str, port: int) -> None:
     """Serve batches of tasks over HTTP until this is ended."""
     try:
         app = create_app()
-        listener = socket.create_server((host, port))
+        listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except BadSettingError as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
         why = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
-        raise click.ClickException(f"cannot listen on {host}:{port}: {why}") from error
+        raise click.ClickException(f"cannot listen on {_place(host, port)}: {why}") from error
     server = make_server(app, listener)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
     with contextlib.suppress(SystemExit):  # one that comes before the server runs; later it ends the server
-        address = f"http://{host}:{listener.getsockname()[1]}"
+        address = f"http://{_place(host, listener.getsockname()[1])}"
         click.echo(f"{address} (for people: {address}/swagger)")
         sys.stdout.flush()
         server.run()

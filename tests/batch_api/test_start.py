@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import subprocess
 import urllib.request
 from pathlib import Path
@@ -49,6 +50,19 @@ def test_classroom_api_starts_what_it_needs_and_all_ends_with_it(checkout: Check
         api.kill()
         api.communicate()
     eventually(lambda: all_gone(stack), "the stack is gone")
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="there is no IPv6")
+def test_it_listens_on_ipv6_and_says_where_as_a_url_does(checkout: Checkout) -> None:
+    api = checkout.start("-m", "batch_api", "--host", "::1", "--port", "0")
+    try:
+        address = line(api, "http://").split()[0]
+        assert address.startswith("http://[::1]:")
+        with urllib.request.urlopen(f"{address}/openapi.json", timeout=10) as answer:
+            assert answer.status == 200
+    finally:
+        api.terminate()
+        api.communicate(timeout=20)
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
