@@ -1,5 +1,7 @@
 """Send tasks without ever waiting long for a broker that is not there."""
 
+from collections.abc import Iterator
+
 from celery import Celery
 from kombu.exceptions import LimitExceeded, OperationalError
 
@@ -39,11 +41,11 @@ class Sender:
         kinds = (OperationalError, LimitExceeded, OSError, rabbit.TooLongError, *broker.connection_errors, *broker.channel_errors)
         self._broker = Upstream("broker", kinds)
 
-    def send(self, tasks: dict[str, Pair]) -> None:
-        """Send each of these tasks under its id.
+    def send(self, tasks: dict[str, Pair]) -> Iterator[str]:
+        """Send each of these tasks under its id, and yield the id as soon as it is sent.
 
         Raises:
-            UnavailableError: the broker did not take them, or not all.
+            UnavailableError: the broker did not take the others.
         """
         with self._broker.asked(), self._app.producer_or_acquire() as producer:
             for id_, (a, b) in tasks.items():
@@ -57,6 +59,7 @@ class Sender:
                     retry=True,
                     retry_policy=_ONCE_MORE,
                 )
+                yield id_
 
     def ping(self) -> None:
         """Ask whether the broker answers."""

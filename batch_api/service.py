@@ -1,13 +1,14 @@
 """What a request does: claim before sending, send what nobody has sent, and read what there is."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
 from batch_api.outcomes import Outcome, Pair
 from batch_api.problems import ProblemError, UnavailableError
 from batch_api.sending import Sender
-from batch_api.store import Expired, Store, Task, Unknown
+from batch_api.store import SENDING, Expired, Store, Task, Unknown
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,8 @@ class Receipt:
 class Service:
     """Takes batches, and says how far they are."""
 
-    def __init__(self, store: Store, sender: Sender) -> None:
-        self._store = store
-        self._sender = sender
+    def __init__(self, store: Store, sender: Sender, clock: Callable[[], float] = time.monotonic) -> None:
+        self._store, self._sender, self._clock = store, sender, clock
 
     def check(self) -> None:
         """Ask the result backend and the broker whether they answer.
@@ -98,13 +98,20 @@ class Service:
         mine = self._store.lease(list(tasks))
         if not mine:
             return []
+        sent: list[str] = []
+        renewed = self._clock()
         try:
-            self._sender.send({id_: tasks[id_] for id_ in mine})
+            for id_ in self._sender.send({id_: tasks[id_] for id_ in mine}):
+                sent.append(id_)
+                if self._clock() - renewed > SENDING / 4:  # a broker may be slow: nobody else is to send what we shall send
+                    renewed = self._clock()
+                    self._store.renew([id_ for id_ in mine if id_ not in sent])
         except UnavailableError:
-            self._store.give_back(mine)
+            self._store.give_back([id_ for id_ in mine if id_ not in sent])
             raise
-        self._store.note_sent(mine)
-        return mine
+        finally:
+            self._store.note_sent(sent)
+        return sent
 
 
 def _known_form(id_: str) -> str:

@@ -32,7 +32,7 @@ from batch_api.settings import BadSettingError, Lives
 from batch_api.upstream import Upstream
 
 WAIT = 1.0  # seconds for a server that does not answer
-SENDING = 5  # seconds that a lease lasts while its holder sends
+SENDING = 5  # seconds that a lease lasts while its holder sends, unless that is renewed
 
 # Of each pair: who holds it, after this. A holder that is known to have failed is replaced, if it still is the holder.
 _CLAIM = """
@@ -151,6 +151,13 @@ class Store:
             for id_ in ids:
                 pipe.set(self._lease(id_), "sending", nx=True, ex=SENDING)
             return [id_ for id_, taken in zip(ids, pipe.execute(), strict=True) if taken]
+
+    def renew(self, ids: Sequence[str]) -> None:
+        """Keep the leases on these tasks while others are sent."""
+        with self._reached(), self._redis.pipeline(transaction=False) as pipe:
+            for id_ in ids:
+                pipe.expire(self._lease(id_), SENDING)
+            pipe.execute()
 
     def note_sent(self, ids: Sequence[str]) -> None:
         """Make the leases on these tasks long: their messages are with the broker."""

@@ -1,18 +1,23 @@
 """The pure parts of the service: what stored results mean, and which settings make sense."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from threading import Barrier, Event
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from celery import Celery, states
 from hypothesis import given
 from hypothesis import strategies as some
 
-from batch_api.outcomes import Outcome, cache_status, outcome, totals
+from batch_api.outcomes import Outcome, Pair, cache_status, outcome, totals
 from batch_api.problems import UnavailableError
+from batch_api.sending import Sender
+from batch_api.service import Service
 from batch_api.settings import BadSettingError, Lives, Settings, lives
+from batch_api.store import SENDING, Store
 from batch_api.upstream import DOWN, Upstream
 from tutorial_tasks.batches import add_pair
 
@@ -196,3 +201,64 @@ def test_of_many_at_once_one_tries_it_again() -> None:
         tried.set()
     assert refused == [False] * 7
     assert sum(one.result() for one in asked) == 1
+
+
+class SlowBroker:
+    """The application of a sender, whose broker takes 0.3 s for each message, and breaks at the 51st."""
+
+    def __init__(self, leases: "Leases") -> None:
+        self.leases = leases
+        self.sent: list[str] = []
+
+    def producer_or_acquire(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def send_task(self, *_: Any, task_id: str, **options: Any) -> None:
+        if len(self.sent) == 50:
+            raise ConnectionError
+        assert self.leases.now < self.leases.until[task_id], "somebody else may send it by now"
+        self.leases.now += 0.3
+        self.sent.append(task_id)
+
+
+class Leases:
+    """A store in which nothing is claimed, with a clock, and what becomes of the leases on the tasks."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.until: dict[str, float] = {}
+        self.long: list[str] = []
+        self.free: list[str] = []
+
+    def holders(self, _: Sequence[Pair]) -> dict[Pair, str]:
+        return {}
+
+    def outcomes(self, _: Sequence[str]) -> dict[str, Outcome]:
+        return {}
+
+    def claim(self, mine: dict[Pair, str], _: dict[Pair, str]) -> dict[Pair, str]:
+        return mine
+
+    def lease(self, ids: Sequence[str]) -> list[str]:
+        self.renew(ids)
+        return list(ids)
+
+    def renew(self, ids: Sequence[str]) -> None:
+        self.until |= dict.fromkeys(ids, self.now + SENDING)
+
+    def note_sent(self, ids: Sequence[str]) -> None:
+        self.long += ids
+
+    def give_back(self, ids: Sequence[str]) -> None:
+        self.free += ids
+
+
+def test_with_a_slow_broker_the_leases_last_and_only_what_was_not_sent_is_free_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    leases = Leases()
+    broker, sender = SlowBroker(leases), Sender((0, 0))
+    monkeypatch.setattr(sender, "_app", broker)
+    service = Service(cast(Store, leases), sender, lambda: leases.now)
+    with pytest.raises(UnavailableError, match="broker"):
+        service.submit([(1, number) for number in range(100)])
+    assert leases.long == broker.sent
+    assert (len(leases.long), len(leases.free), set(leases.free) & set(leases.long)) == (50, 50, set())
