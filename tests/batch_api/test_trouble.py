@@ -135,6 +135,22 @@ def test_a_message_that_comes_twice_is_computed_once(app: Any) -> None:
     eventually(lambda: not unacknowledged(app), "the second one is done, too")
 
 
+def test_a_message_that_comes_while_another_of_its_task_is_computed_is_left_to_that_one(app: Any) -> None:
+    scope = Scope(app)
+    try:
+        id_ = str(uuid4())
+        for _ in range(2):  # there are two processes, so both are taken while the first one adds
+            result = add_pair.apply_async((2, 3, (4, 4)), task_id=id_)
+        assert result.get(timeout=20) == 5
+        eventually(lambda: not unacknowledged(app), "both are done")
+        scope.settle([id_])
+        (task,) = scope.tasks([id_])
+        runs = [[mark.state for mark in lane.marks] for lane in task.lanes]
+        assert [("STARTED" in states, "SUCCESS" in states) for states in sorted(runs, key=len)] == [(True, False), (True, True)]
+    finally:
+        scope.close()
+
+
 # -- workers and brokers that die ------------------------------------------------------------------------------------
 
 
