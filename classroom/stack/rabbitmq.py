@@ -77,6 +77,7 @@ class RabbitMQ:
         self.ports = Ports(0, 0, 0, 0)
         self.node: subprocess.Popen[bytes] | None = None
         self.names: subprocess.Popen[bytes] | None = None
+        self.has_run = False  # and was not told to end since
 
     @property
     def url(self) -> str:
@@ -105,7 +106,7 @@ class RabbitMQ:
             raise ClassroomError("RabbitMQ is here, but Erlang's name server `epmd` is not on PATH", _INSTALL)
         # A port can be taken between our look and the node's: then it ends, and we try others.
         for wanted in (self._last_ports(), Ports(0, 0, 0, 0)):
-            self.end()
+            self._kill()
             self.ports = _free_ports(wanted)
             with explained(self.folder.parent), open_log(self.log) as log:
                 self._lay_out()
@@ -114,20 +115,28 @@ class RabbitMQ:
                 self.names = self.spawn([names, "-address", "127.0.0.1", "-port", str(self.ports.names)], log, environment)
                 self.node = self.spawn([str(script)], log, environment)
             if self._gets_ready(giving_up):
+                self.has_run = True
                 with explained(self.folder):
                     (self.folder / "ports.json").write_text(json.dumps(list(vars(self.ports).values())))
                 return
             if not re.search(_PORT_TAKEN, self._said(start_of_log)):
                 break
-        self.end()
+        self._kill()
         raise ClassroomError(f"RabbitMQ did not start: {self._trouble(start_of_log)}", "python -m classroom logs rabbitmq")
 
     def has_died(self) -> bool:
-        """Tell whether it ended without being told to."""
-        return any(process and process.poll() is not None for process in (self.node, self.names))
+        """Tell whether it ended without being told to; one that did not come back after that is still dead."""
+        return self._has_ended() or (self.has_run and not self.node)
 
     def end(self) -> None:
         """Kill it, which is quick: nothing of it is kept. Erlang's helpers end with it."""
+        self._kill()
+        self.has_run = False
+
+    def _has_ended(self) -> bool:
+        return any(process and process.poll() is not None for process in (self.node, self.names))
+
+    def _kill(self) -> None:
         for process in (self.node, self.names):
             if process:
                 with contextlib.suppress(ProcessLookupError):
@@ -198,7 +207,7 @@ log.file = false
 
     def _gets_ready(self, giving_up: Callable[[], bool]) -> bool:
         deadline = time.monotonic() + READY_WITHIN
-        while time.monotonic() < deadline and not self.has_died() and not giving_up():
+        while time.monotonic() < deadline and not self._has_ended() and not giving_up():
             if label := self._answers():
                 self.label = label
                 return True

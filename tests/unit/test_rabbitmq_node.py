@@ -1,5 +1,8 @@
 """Find a RabbitMQ and start it, whatever stands in the way. The programs here are stand-ins: tests/stack has the real one."""
 
+import contextlib
+import os
+import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -7,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from classroom.errors import ClassroomError, typed
+from classroom.evidence import wait_until
 from classroom.stack import rabbitmq
+from classroom.stack.place import Place
 from classroom.stack.processes import spawn
 from classroom.stack.rabbitmq import Ports, RabbitMQ, find_rabbitmq
-from classroom.stack.supervisor import wanted_broker
+from classroom.stack.supervisor import Supervisor, wanted_broker
 
 
 def node(folder: Path) -> RabbitMQ:
@@ -67,6 +72,43 @@ def test_nobody_waits_for_a_node_that_is_not_wanted_any_more(says: Callable[[str
     with pytest.raises(ClassroomError):
         wanted.start(giving_up=lambda: True)
     assert wanted.pids == []
+
+
+def test_one_whose_restart_failed_is_tried_again_until_it_is_too_often(
+    says: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    says("")
+    (tmp_path / "sbin" / "rabbitmq-server").write_text("#!/bin/sh\nexec sleep 60\n")
+    monkeypatch.setattr(RabbitMQ, "_answers", lambda self: "RabbitMQ 4")
+    monkeypatch.setattr(Supervisor, "describe", lambda self, **changes: None)
+    plugins = tmp_path / "rabbitmq" / "enabled_plugins"
+    supervisor = Supervisor(Place(tmp_path), grace=1)
+    supervisor.rabbitmq = wanted = node(tmp_path)
+    with contextlib.closing(supervisor.control):
+        plugins.mkdir(parents=True)
+        with pytest.raises(ClassroomError):
+            wanted.start()
+        assert not wanted.has_died(), "who asked for it has heard why it never ran"
+        plugins.rmdir()
+        wanted.start()
+        for comes_back in (True, False):
+            plugins.unlink()
+            plugins.mkdir()
+            os.killpg(wanted.pids[0], signal.SIGKILL)
+            wait_until(wanted.has_died, 10, "the node is dead")
+            supervisor.revive()
+            assert wanted.pids == []
+            if comes_back:
+                plugins.rmdir()
+                supervisor.revive()
+                assert len(wanted.pids) == 2
+                assert not wanted.has_died()
+        for _ in range(3):
+            assert not supervisor.stopping
+            supervisor.revive()
+        assert supervisor.stopping, "it keeps dying"
+    wanted.end()
+    assert not wanted.has_died(), "it was told to end"
 
 
 def test_ports_that_are_taken_are_replaced_and_the_others_kept() -> None:
