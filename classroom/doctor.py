@@ -323,7 +323,7 @@ def _unreachable(subject: str, url: str, variable: str, error: Exception) -> Fin
         cause = "refuses the password"
     elif "refused" in words:
         cause = "refuses the connection: nothing listens there"
-        if Path("/.dockerenv").exists() and re.search(r"[@/](localhost|127\.0\.0\.1)\b", url):
+        if client.is_outside() and os.environ.get("CLASSROOM_CONTAINER") and re.search(r"[@/](localhost|127\.0\.0\.1)\b", url):
             names = "inside a container 127.0.0.1 is the container itself; the services have names, such as redis"
             return Finding(
                 subject, f"the {subject} {_without_password(url)} {cause}: {names}", f"export {variable}=redis://:password@redis:6379/0"

@@ -14,6 +14,7 @@ import pytest
 from classroom import doctor
 from classroom.doctor import Finding
 from classroom.errors import typed
+from classroom.stack import client
 from classroom.stack.place import ROOT
 from classroom.stack.processes import last_words
 
@@ -90,6 +91,25 @@ def test_every_cause_has_its_words_and_no_message_has_the_password(words: str, c
     assert cause in finding.seen
     assert "secret" not in str(finding)
     assert finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("outside", "marker", "told"), [(True, "1", True), (True, "", False), (False, "1", False)], ids=["compose", "devcontainer", "own stack"]
+)
+def test_the_names_of_services_are_told_in_our_own_containers_only(
+    monkeypatch: pytest.MonkeyPatch, outside: bool, marker: str, told: bool
+) -> None:
+    monkeypatch.setattr(client, "is_outside", lambda: outside)
+    monkeypatch.setattr(Path, "exists", lambda path: True)  # /.dockerenv is there in all three
+    monkeypatch.setenv("CLASSROOM_CONTAINER", marker)
+    finding = doctor._unreachable("broker", "redis://:x@127.0.0.1:1/0", "CELERY_BROKER_URL", ValueError("Connection refused"))
+    assert ("the services have names" in finding.seen) == ("@redis:" in finding.remedy) == told
+
+
+def test_every_image_says_that_it_is_ours() -> None:
+    stages = re.split(r"^FROM ", (ROOT / "docker" / "Dockerfile").read_text(), flags=re.MULTILINE)[1:]
+    assert "CLASSROOM_CONTAINER=1" in stages[0]
+    assert [stage.split()[0] for stage in stages if stage.split()[2] in ("worker", "jupyter")] == ["base", "base"]
 
 
 def test_a_python_without_the_packages_is_told_what_to_type() -> None:
