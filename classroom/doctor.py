@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 from celery import Celery
@@ -85,14 +86,21 @@ def examine() -> Iterator[Finding]:
             return
 
 
+def examine_settings() -> None:
+    """Check the addresses in the environment, before anybody uses them.
+
+    Raises:
+        ClassroomError: one is missing, or cannot be read.
+    """
+    _demand(check_settings())
+
+
 def examine_servers() -> str:
     """Check somebody else's broker and backend, and say in a few words what they are.
 
     Raises:
         ClassroomError: something is wrong with them.
     """
-    if not (finding := check_settings()).is_well:
-        raise ClassroomError(finding.seen, finding.remedy)
     app = _app()
     _demand(check_broker(app))
     _demand(check_backend(app))
@@ -186,12 +194,28 @@ def running_labs() -> list[str]:
 
 
 def check_settings() -> Finding:
-    """Check that the environment names a broker and a backend, or neither."""
+    """Check that the environment names a broker and a backend, or neither, in a form that can be read."""
     for one, other in (("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"), ("CELERY_RESULT_BACKEND", "CELERY_BROKER_URL")):
         if os.environ.get(one) and not os.environ.get(other):
             return Finding("settings", f"{one} is set, {other} is not", f"export {other}=redis://:password@127.0.0.1:6379/0")
+    for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
+        if not _is_readable(os.environ.get(name, "")):
+            remedy = "write a `/`, `@` or `:` in the password as %2F, %40, %3A (`#` as %23, `?` as %3F), and the port as a number"
+            return Finding("settings", f"the address in {name} cannot be read", remedy)
     where = "CELERY_BROKER_URL and CELERY_RESULT_BACKEND" if client.is_outside() else "this checkout's own stack"
     return Finding("settings", where)
+
+
+def _is_readable(urls: str) -> bool:
+    """Tell whether the host and the port of each address can be told from the rest; of other servers than ours we know no form."""
+    for url in re.findall(r"(?:rediss?|(?:py)?amqps?)://[^;]*", urls):
+        try:
+            parts = urlsplit(url)
+            if parts.port is not None and not parts.hostname:  # a password of digits up to a `/`
+                return False
+        except ValueError:
+            return False
+    return True
 
 
 def _check_stack(stack: Stack, ran: bool) -> Finding:

@@ -65,6 +65,8 @@ def connect() -> None:
     ran = client.current() is not None
     if ours := not client.is_outside():
         client.use(client.join(tell=print))
+    else:
+        doctor.examine_settings()
     url = os.environ.get("CELERY_BROKER_URL", "")
     if _connected_to not in (None, url):
         raise ClassroomError("the broker has moved to another address", "restart this kernel: Kernel > Restart Kernel")

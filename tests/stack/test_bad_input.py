@@ -71,6 +71,13 @@ def in_time(took: float) -> bool:
         pytest.param(
             "{url}", "", "CELERY_BROKER_URL is set, CELERY_RESULT_BACKEND is not", "export CELERY_RESULT_BACKEND=", id="no backend named"
         ),
+        pytest.param(
+            "redis://:pa/ss@127.0.0.1:6379/0",
+            "{url}",
+            "the address in CELERY_BROKER_URL cannot be read\n",
+            "write a `/`, `@` or `:` in the password as %2F",
+            id="broker form",
+        ),
         *(
             pytest.param(broker, backend, what, remedy, id=name, marks=pytest.mark.long)
             for broker, backend, what, remedy, name in [
@@ -90,6 +97,13 @@ def in_time(took: float) -> bool:
                 ),
                 ("{wrong}", "{url}", "refuses the password", "export CELERY_BROKER_URL=", "broker password"),
                 ("", "{url}", "CELERY_RESULT_BACKEND is set, CELERY_BROKER_URL is not", "export CELERY_BROKER_URL=", "no broker named"),
+                (
+                    "{url}",
+                    "redis://127.0.0.1:abc/0",
+                    "the address in CELERY_RESULT_BACKEND cannot be read\n",
+                    "write a `/`, `@` or `:` in the password as %2F",
+                    "backend form",
+                ),
                 ("carrier-pigeon://x", "{url}", "cannot be used", "export CELERY_BROKER_URL=", "no transport"),
             ]
         ),

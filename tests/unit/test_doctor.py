@@ -112,6 +112,35 @@ def test_every_image_says_that_it_is_ours() -> None:
     assert [stage.split()[0] for stage in stages if stage.split()[2] in ("worker", "jupyter")] == ["base", "base"]
 
 
+@pytest.mark.parametrize(
+    ("url", "is_well"),
+    [
+        ("redis://:pa/ss@127.0.0.1:6379/0", False),
+        ("redis://:12/ss@127.0.0.1:6379/0", False),
+        ("redis://:pa#ss@127.0.0.1:6379/0", False),
+        ("redis://:pa[ss@127.0.0.1:6379/0", False),
+        ("redis://127.0.0.1:abc/0", False),
+        ("amqp://me:ss@127.0.0.1:70000//", False),
+        ("redis://:secret@one:1/0;redis://:pa/ss@two:2/0", False),
+        ("redis://:secret@one:1/0;redis://:secret@two:2/0", True),
+        ("redis://:p@ss@127.0.0.1:6379/0", True),
+        ("redis://:p%2Fss@127.0.0.1/0", True),
+        ("amqp://", True),
+        ("amqp://me:secret@[::1]:5672//", True),
+        ("mongodb://one:1,two:2/results", True),
+    ],
+)
+@pytest.mark.parametrize("name", ["CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"])
+def test_an_address_that_cannot_be_read_is_not_shown(monkeypatch: pytest.MonkeyPatch, name: str, url: str, is_well: bool) -> None:
+    for each in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
+        monkeypatch.setenv(each, url if each == name else "redis://127.0.0.1:1/0")
+    finding = doctor.check_settings()
+    assert finding.is_well == is_well
+    if not is_well:
+        assert finding.seen == f"the address in {name} cannot be read"
+        assert "ss" not in finding.remedy.replace("password", "")
+
+
 def test_a_python_without_the_packages_is_told_what_to_type() -> None:
     run = subprocess.run(
         [sys.executable, "-S", "-m", "classroom", "doctor"], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
