@@ -378,7 +378,8 @@ def _restart_worker() -> str:
 
 
 def _without_password(url: str) -> str:
-    return re.sub(r"//[^@/]*@", "//***@", url)
+    """Mask who logs in, up to the last `@` of all: a password can have an `@`, and, where somebody forgot to quote it, a `/`."""
+    return re.sub(r"//.*@", "//***@", url)
 
 
 def _app() -> Celery:

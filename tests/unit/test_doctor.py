@@ -141,6 +141,12 @@ def test_an_address_that_cannot_be_read_is_not_shown(monkeypatch: pytest.MonkeyP
         assert "ss" not in finding.remedy.replace("password", "")
 
 
+@pytest.mark.parametrize("password", ["secret", "se@cret", "@cret", "se/cret", "12/cret@", "se%40cret"])
+def test_no_part_of_a_password_is_shown(password: str) -> None:
+    assert doctor._without_password(f"amqp://me:{password}@127.0.0.1:1//") == "amqp://***@127.0.0.1:1//"
+    assert doctor._without_password("redis://127.0.0.1:1/0") == "redis://127.0.0.1:1/0"
+
+
 def test_a_python_without_the_packages_is_told_what_to_type() -> None:
     run = subprocess.run(
         [sys.executable, "-S", "-m", "classroom", "doctor"], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
