@@ -363,7 +363,7 @@ def _unreachable(subject: str, url: str, variable: str, error: Exception) -> Fin
         cause = f"cannot be used ({words.strip().splitlines()[0] if words.strip() else type(error).__name__})"
     remedy = f"export {variable}=... with the right address" if client.is_outside() else "python -m classroom down, then run this again"
     if cause.endswith("password"):
-        remedy = f"export {variable}=redis://:the-right-password@host:port/0"
+        remedy = f"export {variable}={_with_another_password(url)}"
     return Finding(subject, f"the {subject} {_without_password(url)} {cause}", remedy)
 
 
@@ -380,6 +380,13 @@ def _restart_worker() -> str:
 def _without_password(url: str) -> str:
     """Mask who logs in, up to the last `@` of all: a password can have an `@`, and, where somebody forgot to quote it, a `/`."""
     return re.sub(r"//.*@", "//***@", url)
+
+
+def _with_another_password(url: str) -> str:
+    """Word the same address, with a place for the password."""
+    parts = urlsplit(url)
+    user = parts.username if parts.password is not None else ""  # what stands there alone can be a password that lacks its colon
+    return parts._replace(netloc=f"{user}:the-right-password@{parts.netloc.rpartition('@')[2]}").geturl()
 
 
 def _app() -> Celery:

@@ -147,6 +147,21 @@ def test_no_part_of_a_password_is_shown(password: str) -> None:
     assert doctor._without_password("redis://127.0.0.1:1/0") == "redis://127.0.0.1:1/0"
 
 
+@pytest.mark.parametrize(
+    ("url", "remedy"),
+    [
+        ("amqp://me:wr@ng@rabbit:5672//", "amqp://me:the-right-password@rabbit:5672//"),
+        ("amqp://me:wrong@rabbit:5672/shop", "amqp://me:the-right-password@rabbit:5672/shop"),
+        ("redis://:wrong@127.0.0.1:26379/3", "redis://:the-right-password@127.0.0.1:26379/3"),
+        ("redis://secret@127.0.0.1/0", "redis://:the-right-password@127.0.0.1/0"),
+        ("rediss://[::1]/0?ssl_cert_reqs=none", "rediss://:the-right-password@[::1]/0?ssl_cert_reqs=none"),
+    ],
+)
+def test_a_password_that_is_refused_is_to_be_replaced_in_the_same_address(url: str, remedy: str) -> None:
+    finding = doctor._unreachable("broker", url, "CELERY_BROKER_URL", ValueError("ACCESS_REFUSED"))
+    assert finding.remedy == f"export CELERY_BROKER_URL={remedy}"
+
+
 def test_a_python_without_the_packages_is_told_what_to_type() -> None:
     run = subprocess.run(
         [sys.executable, "-S", "-m", "classroom", "doctor"], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
