@@ -300,7 +300,7 @@ def check_round_trip(app: Celery) -> Finding:
         busy = sorted(task["name"].rpartition(".")[2] for tasks in _answers(app, "active").values() for task in tasks)
         app.backend.remove_pending_result(result)  # if that is left to the end of Python, it comes too late, and complains
         if not busy:
-            return Finding("round trip", "add(2, 2) did not come back in 5 s, and no task runs", "python -m classroom logs")
+            return Finding("round trip", "add(2, 2) did not come back in 5 s, and no task runs", _read_its_log())
         return Finding(
             "round trip",
             f"add(2, 2) did not come back in 5 s: the worker is busy with {', '.join(busy)}",
@@ -309,7 +309,7 @@ def check_round_trip(app: Celery) -> Finding:
     except NotRegistered:
         return Finding("round trip", "add(2, 2) was taken by a worker without our tasks: another project is on this broker", _ON_YOUR_OWN)
     except Exception as error:
-        return Finding("round trip", f"add(2, 2) did not come back: {error!r}", "python -m classroom logs")
+        return Finding("round trip", f"add(2, 2) did not come back: {error!r}", _read_its_log())
     if answer != 4:
         return Finding("round trip", f"add(2, 2) came back as {answer!r}", "git diff tutorial_tasks/arithmetic.py")
     return Finding("round trip", "add(2, 2) came back as 4")
@@ -375,6 +375,12 @@ def _restart_worker() -> str:
     if client.is_outside():
         return f"stop that worker, then: {_start_worker()}"
     return "lab.worker.restart() in a notebook, or python -m classroom down"
+
+
+def _read_its_log() -> str:
+    if not client.is_outside():
+        return "python -m classroom logs"
+    return "make docker-logs" if workers.found() else "read the log of that worker"
 
 
 def _without_password(url: str) -> str:

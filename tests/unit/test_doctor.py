@@ -8,13 +8,17 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
+from celery.exceptions import TimeoutError as CeleryTimeoutError
 
 from classroom import doctor
 from classroom.doctor import Finding
 from classroom.errors import typed
-from classroom.stack import client
+from classroom.stack import client, workers
 from classroom.stack.place import ROOT
 from classroom.stack.processes import last_words
 
@@ -160,6 +164,36 @@ def test_no_part_of_a_password_is_shown(password: str) -> None:
 def test_a_password_that_is_refused_is_to_be_replaced_in_the_same_address(url: str, remedy: str) -> None:
     finding = doctor._unreachable("broker", url, "CELERY_BROKER_URL", ValueError("ACCESS_REFUSED"))
     assert finding.remedy == f"export CELERY_BROKER_URL={remedy}"
+
+
+class Answerless:
+    """An application whose task fails, or never comes back while no worker does anything."""
+
+    def __init__(self, error: Exception) -> None:
+        result = SimpleNamespace(get=Mock(side_effect=error))
+        self.tasks = {"tutorial_tasks.arithmetic.add": SimpleNamespace(apply_async=lambda *args, **options: result)}
+        self.control = SimpleNamespace(broadcast=lambda *args, **options: [])
+        self.backend = Mock()
+
+
+@pytest.mark.parametrize("error", [CeleryTimeoutError(), ValueError()])
+@pytest.mark.parametrize(
+    ("outside", "kept", "remedy"),
+    [
+        (False, True, "python -m classroom logs"),
+        (True, True, "make docker-logs"),
+        (True, False, "read the log of that worker"),
+    ],
+)
+def test_a_log_is_read_where_the_worker_is(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, outside: bool, kept: bool, remedy: str
+) -> None:
+    monkeypatch.setattr(client, "is_outside", lambda: outside)
+    monkeypatch.setattr(workers, "found", lambda: ["a worker"] if kept else [])
+    app: Any = Answerless(error)
+    finding = doctor.check_round_trip(app)
+    assert "did not come back" in finding.seen
+    assert finding.remedy == remedy
 
 
 def test_a_python_without_the_packages_is_told_what_to_type() -> None:
