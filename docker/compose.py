@@ -12,6 +12,7 @@ Ports, memory limits and images are in `docker/.env` too; edit it, then `make do
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -46,6 +47,8 @@ OF_RABBITMQ = ("CLASSROOM_RABBITMQ_PORT", "CLASSROOM_MANAGEMENT_PORT")
 IMAGES = ("PYTHON_IMAGE", "REDIS_IMAGE", "RABBITMQ_IMAGE")
 # One for each door: JupyterLab's is in an address that people copy and show, and who may look at Flower may not send messages.
 SECRETS = ("CLASSROOM_PASSWORD", "CLASSROOM_JUPYTER_TOKEN", "CLASSROOM_FLOWER_PASSWORD")
+
+OURS_AGAIN = "sudo chown $USER {0} && chmod u+rwX {0}, then: make docker-up"
 
 
 class Trouble(Exception):
@@ -133,10 +136,20 @@ def check_images(machine: str, wanted: list[str]) -> None:
 
 
 def read_env() -> dict[str, str]:
-    """Read `.env`; empty when it is not there yet."""
-    if not ENV.exists():
+    """Read `.env`; empty when it is not there yet.
+
+    Raises:
+        Trouble: it cannot be read.
+    """
+    try:
+        text = ENV.read_text(encoding="utf-8")
+    except FileNotFoundError:
         return {}
-    lines = (line.strip() for line in ENV.read_text(encoding="utf-8").splitlines())
+    except UnicodeDecodeError:
+        raise Trouble("docker/.env is not UTF-8", "save it as UTF-8 in your editor, then: make docker-up") from None
+    except OSError as error:
+        raise Trouble(f"docker/.env cannot be read: {error.strerror}", OURS_AGAIN.format("docker/.env")) from None
+    lines = (line.strip() for line in text.splitlines())
     return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
 
 
@@ -185,15 +198,44 @@ def settle_env(workers: int | None = None) -> dict[str, str]:
     new |= {"CLASSROOM_UID": str(user), "CLASSROOM_GID": str(group)}
     text = "# Written by `make docker-up`. Ports, images and limits may be edited. Not for others: it has the passwords.\n"
     text += "".join(f"{name}={value}\n" for name, value in new.items())
-    fresh = ENV.with_suffix(".new")
-    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-    fresh.replace(ENV)
-    for folder in folders(new).values():
-        folder.mkdir(parents=True, exist_ok=True)
-        if os.getuid() == 0:
-            os.chown(folder, user, group)
+    make_folders(new, user, group)  # first: a folder that cannot be had is not remembered
+    write_env(text)
     return new
+
+
+def make_folders(env: dict[str, str], user: int, group: int) -> None:
+    """Make the folders that the containers share with this machine.
+
+    Raises:
+        Trouble: one cannot be made.
+    """
+    for name, folder in folders(env).items():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if os.getuid() == 0:
+                os.chown(folder, user, group)
+        except OSError as error:
+            why = "it is no folder" if isinstance(error, FileExistsError) else error.strerror
+            raise Trouble(f"{folder} ({name}) cannot be used: {why}", f"{name}=/another/folder make docker-up") from None
+
+
+def write_env(text: str) -> None:
+    """Replace `.env` in one step, readable for its owner only.
+
+    Raises:
+        Trouble: it cannot be written.
+    """
+    fresh = ENV.with_suffix(".new")
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            fresh.unlink()  # one that somebody else has left could not be written
+        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
+        fresh.replace(ENV)
+    except PermissionError as error:
+        raise Trouble(f"docker/.env.new cannot be written: {error.strerror}", OURS_AGAIN.format("docker")) from None
+    except OSError as error:
+        raise Trouble(f"docker/.env.new cannot be written: {error.strerror}", "mend that, then: make docker-up") from None
 
 
 def folders(env: dict[str, str]) -> dict[str, Path]:

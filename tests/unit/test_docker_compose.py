@@ -1,5 +1,6 @@
 """`make docker-up` on machines where something is wrong: one message with the next command each. Docker itself is played by a script."""
 
+import errno
 import json
 import os
 import re
@@ -236,6 +237,47 @@ def test_a_checkout_that_is_moved_keeps_its_own_folders(machine: Machine) -> Non
     machine.run("up")
     assert not (moved.parent / "checkout").exists(), "nothing was made where it had been"
     assert "export CLASSROOM_MY_TASKS" not in machine.run("env").stdout
+
+
+def test_settings_that_are_not_utf_8(machine: Machine) -> None:
+    machine.docker()
+    (machine.checkout / "docker" / ".env").write_bytes(b"CLASSROOM_WORKERS=1 # f\xfcr mich\n")
+    machine.refuses("docker/.env is not UTF-8", "save it as UTF-8")
+
+
+def test_settings_that_cannot_be_written_in_place(machine: Machine) -> None:
+    machine.docker()
+    (machine.checkout / "docker" / ".env.new").mkdir()
+    machine.refuses("docker/.env.new cannot be written", "")
+
+
+def test_settings_of_another_owner(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    compose = runpy.run_path(str(machine.checkout / "docker" / "compose.py"))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with monkeypatch.context() as patch:  # root, who may run this, is refused nothing
+        patch.setattr(Path, "read_text", refuse)
+        with pytest.raises(
+            compose["Trouble"], match=r"docker/\.env cannot be read: Permission denied\n  next: sudo chown \$USER docker/.env"
+        ):
+            compose["read_env"]()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        with pytest.raises(compose["Trouble"], match=r"cannot be written: Permission denied\n  next: sudo chown \$USER docker && chmod"):
+            compose["settle_env"]()
+
+
+@pytest.mark.parametrize("name", ["TUTORIAL_DATA_DIR", "CLASSROOM_MY_TASKS"])
+def test_a_folder_that_is_a_file_is_not_remembered(machine: Machine, name: str) -> None:
+    machine.docker(compose_build=("stop here", 1))
+    file = machine.checkout.parent / "a file"
+    file.touch()
+    machine.refuses(f"{file} ({name}) cannot be used: it is no folder", f"{name}=/another/folder make docker-up", **{name: str(file)})
+    machine.refuses(f"{file / 'x'} ({name}) cannot be used: Not a directory", f"{name}=", **{name: str(file / "x")})
+    assert not (machine.checkout / "docker" / ".env").exists()
+    assert "stop here" in machine.run("up").stderr
 
 
 def test_a_choice_that_cannot_be_had(machine: Machine) -> None:
