@@ -16,6 +16,7 @@ import contextlib
 import hashlib
 import json
 import os
+import random
 import re
 import secrets
 import shlex
@@ -43,6 +44,7 @@ PORTS = {
     "CLASSROOM_RABBITMQ_PORT": "26672",
     "CLASSROOM_MANAGEMENT_PORT": "26673",
 }
+FOR_SERVERS = range(20_000, 32_768)  # below those that outgoing connections take, as in classroom/stack/ports.py
 OF_RABBITMQ = ("CLASSROOM_RABBITMQ_PORT", "CLASSROOM_MANAGEMENT_PORT")
 IMAGES = ("PYTHON_IMAGE", "REDIS_IMAGE", "RABBITMQ_IMAGE")
 # One for each door: JupyterLab's is in an address that people copy and show, and who may look at Flower may not send messages.
@@ -304,7 +306,7 @@ class Project:
         """See that the ports are free, or ours already.
 
         Raises:
-            Trouble: one is somebody else's.
+            Trouble: one is somebody else's, or no port.
         """
         names = [name for name in PORTS if self.env["COMPOSE_PROFILES"] or name not in OF_RABBITMQ]
         ids = run("docker", "ps", "-q", "--filter", f"label=com.docker.compose.project={self.name}").stdout.split()
@@ -312,11 +314,13 @@ class Project:
         ours = set(re.findall(r'"HostPort":"(\d+)"', bound))
         for name in names:
             port = self.env[name]
+            if not is_port(port):
+                raise Trouble(f"{name}={port} is no port (1 to 65535)", f"{name}={free_port()} make docker-up")
             with socket.socket() as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 try:
                     probe.bind(("127.0.0.1", int(port)))
-                except (OSError, ValueError, OverflowError):
+                except OSError:
                     if port not in ours:
                         another = free_port()
                         raise Trouble(f"port {port} is taken ({name})", f"{name}={another} make docker-up") from None
@@ -354,11 +358,22 @@ class Project:
         return Trouble(f"{name} is {one['state']}, {one['health']}: {last}", "make docker-logs")
 
 
+def is_port(text: str) -> bool:
+    """Tell whether this is the number of a port, in the digits that Docker knows."""
+    return bool(re.fullmatch("[0-9]{1,5}", text)) and 1 <= int(text) <= 65535
+
+
 def free_port() -> int:
-    """Find a port that is free."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Find a port that is free.
+
+    Raises:
+        Trouble: none of a hundred is.
+    """
+    for port in random.sample(FOR_SERVERS, 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise Trouble("no TCP port is free on 127.0.0.1", "close some programs, then: make docker-up")
 
 
 def check_password(env: dict[str, str]) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from classroom.stack import ports
 from classroom.stack.ports import free_port
 from tests.stack.processes import ROOT
 
@@ -140,9 +141,17 @@ def test_a_port_is_taken(machine: Machine) -> None:
         machine.refuses(f"port {port} is taken (CLASSROOM_FLOWER_PORT)", "CLASSROOM_FLOWER_PORT=", CLASSROOM_FLOWER_PORT=port)
 
 
-def test_a_port_is_no_number(machine: Machine) -> None:
+@pytest.mark.parametrize("port", ["http", "0", "-1", "65536", "1e3", "٣٣٣٣"])
+def test_a_port_is_none(machine: Machine, port: str) -> None:
     machine.docker()
-    machine.refuses("port http is taken (CLASSROOM_FLOWER_PORT)", "CLASSROOM_FLOWER_PORT=", CLASSROOM_FLOWER_PORT="http")
+    problem = f"CLASSROOM_FLOWER_PORT={port} is no port (1 to 65535)"
+    machine.refuses(problem, "CLASSROOM_FLOWER_PORT=", CLASSROOM_FLOWER_PORT=port, PYTHONUTF8="1")
+
+
+def test_a_port_that_is_advised_is_not_one_of_outgoing_connections() -> None:
+    compose = runpy.run_path(str(ROOT / "docker" / "compose.py"))
+    assert compose["FOR_SERVERS"] == ports._OURS
+    assert {compose["free_port"]() in ports._OURS for _ in range(20)} == {True}
 
 
 def test_an_image_for_another_processor(machine: Machine) -> None:
