@@ -3,6 +3,7 @@
     batch:pair:<a>:<b>   the claim: the id of the task that adds this pair. Whoever sets it first decides the id, before anything is sent.
     batch:task:<id>      the record: the pair, and how often it was sent. An id without one was never given out.
     batch:sent:<id>      the lease on sending: as long as it is there nobody else sends this task.
+    batch:run:<id>       the lock of a run, which the task takes (`tutorial_tasks.batches`): as long as it is there no other run begins.
     batch:group:<id>     the ids of a batch's tasks, written when all of them have been sent.
 
 Each has the prefix of the application in front (`CELERY_KEY_PREFIX`). A claim outlives neither its result nor the record.
@@ -32,7 +33,7 @@ from batch_api.settings import BadSettingError, Lives
 from batch_api.upstream import Upstream
 
 WAIT = 1.0  # seconds for a server that does not answer
-SENDING = 5  # seconds that a lease lasts while its holder sends, unless that is renewed
+SENDING = 5  # seconds that a lease lasts while its holder sends; a holder that needs longer renews it
 
 # Of each pair: who holds it, after this. A holder that is known to have failed is replaced, if it still is the holder.
 _CLAIM = """

@@ -123,11 +123,13 @@ def find(name: str) -> Celery:
     module, _, attribute = name.partition(":")
     attribute = attribute or "app"
     example = "python -m taskscope --app tutorial_tasks.celery_app:app"
+    if not module:
+        raise ScopeError(f"{name!r} names no module", f"write the module before the colon, for example: {example}")
     try:
         imported = importlib.import_module(module)
     except Exception as error:  # whatever the module does while it is imported
         why = error if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
-        raise ScopeError(f"{module or 'nothing'} can't be imported: {why}", f"name a module that can, for example: {example}") from error
+        raise ScopeError(f"{module} can't be imported: {why}", f"name a module that can, for example: {example}") from error
     app = getattr(imported, attribute, None)
     if app is None:
         raise ScopeError(f"{module} has no {attribute}", f"name the application in it, for example: {example}")

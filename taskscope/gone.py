@@ -16,7 +16,7 @@ class Gone:
     def __len__(self) -> int:
         return self._count
 
-    def __contains__(self, name: str) -> bool:
+    def __contains__(self, name: object) -> bool:
         return name in self._last or name in self._before
 
     def update(self, names: Iterable[str]) -> None:

@@ -205,6 +205,10 @@ class History:
         """Fold those again whose evidence depends on who listened when."""
         self._dirty.update(dict.fromkeys(self._doubtful))
 
+    def __contains__(self, task: object) -> bool:
+        """Tell whether something was heard of a task, be it forgotten."""
+        return task in self._stories or task in self._forgotten or task in self._aside
+
     # -- what may be read ----------------------------------------------------------------------------------------------
 
     def task(self, task: str) -> Task:

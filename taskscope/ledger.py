@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -101,8 +101,12 @@ class Ledger:
                 if left <= 0 or not (self._coming or self._grown.wait(left)):
                     return False
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], without: Container[str] = ()) -> None:
         """Write a file with one line for each observation; a file of that name is replaced in one step.
+
+        Args:
+            path: of the file.
+            without: the ids of tasks of which nothing is written.
 
         Raises:
             ScopeError: the file can't be written; one that was there before is as it was.
@@ -110,7 +114,7 @@ class Ledger:
         target = Path(path)
         self._read_all()
         with self._grown:
-            kept, dropped = list(self._kept), self._dropped
+            kept, dropped = [one for one in self._kept if one.task not in without], self._dropped
         header = {"taskscope": FORMAT, "observations": len(kept), "dropped": dropped, "limit": self.limit}
         temporary = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}")
         try:

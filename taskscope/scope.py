@@ -21,6 +21,7 @@ from taskscope.glance import Glance
 from taskscope.history import History, count_transitions
 from taskscope.ledger import Ledger
 from taskscope.model import Task
+from taskscope.neighbours import Neighbours, in_other_databases
 from taskscope.observation import Observation
 from taskscope.projector import Projector
 from taskscope.receiver import Receiver
@@ -57,6 +58,7 @@ class Scope:
         self._unread = 0  # observations that were dropped before anybody looked
         self._history = History(limit=MOST)
         self._changed: dict[str, None] = {}
+        self._neighbours = Neighbours(in_other_databases(app))
         self._aside: set[str] = set()  # tasks that can't be told, and of which the log has been told
         self._commands: deque[tuple[float, str]] = deque(maxlen=COMMANDS)
         self._silent: dict[str, float] = {}  # tasks of whose end no worker has told, and since when we know of it
@@ -201,8 +203,10 @@ class Scope:
                 return
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write everything that was observed to a file, one JSON object a line."""
-        self.ledger.save(path)
+        """Write everything that was observed to a file, one JSON object a line; what is another database's is left out."""
+        with self._lock:
+            self._fold()
+            self.ledger.save(path, without=self._neighbours.tasks)
 
     @classmethod
     def replay(cls, path: str | os.PathLike[str], view: str = "stage") -> Recording:
@@ -248,7 +252,8 @@ class Scope:
         news, end = self.ledger.since(self._read)
         self._unread += end - self._read - len(news)
         self._read = end
-        self._history.extend(said for said in news if not self._beginning.is_of_before(said))
+        news = [said for said in news if not self._beginning.is_of_before(said)]
+        self._history.extend(self._neighbours.without(news, self._history))
         self._commands.extend(steps_of(news))
         for name, error in self._history.aside.items():
             if name not in self._aside:

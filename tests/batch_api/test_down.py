@@ -193,6 +193,7 @@ def test_a_broker_that_is_full_is_one_that_is_not_there(two: Two) -> None:
         accepted(two.api)
 
 
+@pytest.mark.long
 def test_a_password_that_is_wrong_is_one_that_is_not_there(two: Two) -> None:
     wrong = {"CELERY_BROKER_URL": two.broker.url.replace("secret", "guess")}
     with serving(**two.environment | wrong) as api:

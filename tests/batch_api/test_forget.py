@@ -37,6 +37,7 @@ def test_a_keeper_that_listens_to_another_prefix_is_not_ours(kept: Outside) -> N
     assert left_by(kept, CELERY_KEY_PREFIX="bob") == {OURS, ANOTHERS, CELERYS}
 
 
+@pytest.mark.long
 def test_on_a_broker_that_is_somebody_elses_nothing_is_touched(tmp_path: Path) -> None:
     with outside(tmp_path) as stack:
         assert left_by(stack) == {OURS, ANOTHERS, CELERYS}

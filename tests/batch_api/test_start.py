@@ -52,6 +52,7 @@ def test_classroom_api_starts_what_it_needs_and_all_ends_with_it(checkout: Check
     eventually(lambda: all_gone(stack), "the stack is gone")
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="there is no IPv6")
 def test_it_listens_on_ipv6_and_says_where_as_a_url_does(checkout: Checkout) -> None:
     api = checkout.start("-m", "batch_api", "--host", "::1", "--port", "0")
@@ -101,6 +102,7 @@ def test_a_setting_that_makes_no_sense_is_one_line(checkout: Checkout, environme
     assert run.stderr.count("\n") == 1
 
 
+@pytest.mark.long
 def test_a_port_that_is_taken_is_one_line(checkout: Checkout) -> None:
     api = checkout.start("-m", "batch_api", "--port", "0")
     try:

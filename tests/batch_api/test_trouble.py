@@ -118,6 +118,7 @@ def test_a_message_that_is_lost_is_sent_again_when_somebody_asks(app: Any, api: 
     assert api.finish(answer.headers["location"])["results"] == sums(pairs)
 
 
+@pytest.mark.long
 def test_a_task_that_only_waits_long_is_not_sent_again_and_again(app: Any, api: Api, stopped: None) -> None:
     answer = api.submit(new_pairs(1))
     end = time.monotonic() + 4
@@ -135,6 +136,7 @@ def test_a_message_that_comes_twice_is_computed_once(app: Any) -> None:
     eventually(lambda: not unacknowledged(app), "the second one is done, too")
 
 
+@pytest.mark.long
 def test_a_message_that_comes_while_another_of_its_task_is_computed_is_left_to_that_one(app: Any) -> None:
     scope = Scope(app)
     try:

@@ -348,6 +348,7 @@ def test_a_notebook_whose_kernel_is_gone_shows_the_stills(opened: Notebook, serv
         book.page.close()
 
 
+@pytest.mark.long
 def test_a_replay_goes_on_to_its_end_where_nothing_is_left_to_draw(notebook: Notebook) -> None:
     notebook.run(BRIEF_CELL)
     notebook.finished(BRIEF_CELL)
@@ -476,8 +477,10 @@ NO_WIDER = """
 """
 
 
-@pytest.mark.parametrize("theme", ["Light", "Dark"])
-@pytest.mark.parametrize("width", [700, 1400])
+@pytest.mark.parametrize(
+    ("width", "theme"),
+    [(700, "Light"), (1400, "Dark"), *(pytest.param(*other, marks=pytest.mark.long) for other in ((700, "Dark"), (1400, "Light")))],
+)
 def test_nothing_is_wider_than_the_notebook(notebook: Notebook, theme: str, width: int) -> None:
     page = notebook.page
     before = page.viewport_size

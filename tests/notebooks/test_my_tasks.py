@@ -171,6 +171,7 @@ def test_a_task_in_a_plain_cell_is_told_where_it_belongs(notebook: Kernel) -> No
     assert notebook.say(CONNECT).startswith("Connected: "), "a task in a cell is not the worker's fault"
 
 
+@pytest.mark.long
 def test_somebody_else_s_worker_is_not_restarted_but_it_is_said_how(app: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     stack = client.current()
     assert stack

@@ -38,6 +38,7 @@ def test_it_hears_from_the_first_moment(app: Any, pool: str) -> None:
         _ = worker.pid
 
 
+@pytest.mark.long
 def test_there_is_one_at_a_time() -> None:
     first = lab.another_worker("--queues", "trial", "--pool", "solo")
     with lab.another_worker("--queues", "trial", "--pool", "solo"):
@@ -50,6 +51,7 @@ def test_one_that_does_not_start_says_why() -> None:
     assert "No such option" in CliRunner().invoke(main, ["logs", "another"]).output
 
 
+@pytest.mark.long
 def test_who_waits_for_one_that_stays_is_told() -> None:
     with (
         lab.another_worker("--queues", "trial", "--pool", "solo") as worker,

@@ -67,16 +67,8 @@ def in_time(took: float) -> bool:
         pytest.param(
             NOWHERE, NOWHERE, "the broker redis://***@127.0.0.1:1/0 refuses the connection", "export CELERY_BROKER_URL=", id="refused"
         ),
-        pytest.param("{url}", "{wrong}", "refuses the password", "export CELERY_RESULT_BACKEND=", id="backend password"),
         pytest.param(
             "{url}", "", "CELERY_BROKER_URL is set, CELERY_RESULT_BACKEND is not", "export CELERY_RESULT_BACKEND=", id="no backend named"
-        ),
-        pytest.param(
-            "redis://:pa/ss@127.0.0.1:6379/0",
-            "{url}",
-            "the address in CELERY_BROKER_URL cannot be read\n",
-            "write a `/`, `@` or `:` in the password as %2F",
-            id="broker form",
         ),
         *(
             pytest.param(broker, backend, what, remedy, id=name, marks=pytest.mark.long)
@@ -94,6 +86,14 @@ def in_time(took: float) -> bool:
                     "the backend redis://***@127.0.0.1:1/0 refuses the connection",
                     "export CELERY_RESULT_BACKEND=",
                     "no backend",
+                ),
+                ("{url}", "{wrong}", "refuses the password", "export CELERY_RESULT_BACKEND=", "backend password"),
+                (
+                    "redis://:pa/ss@127.0.0.1:6379/0",
+                    "{url}",
+                    "the address in CELERY_BROKER_URL cannot be read\n",
+                    "write a `/`, `@` or `:` in the password as %2F",
+                    "broker form",
                 ),
                 ("{wrong}", "{url}", "refuses the password", "export CELERY_BROKER_URL=", "broker password"),
                 ("", "{url}", "CELERY_RESULT_BACKEND is set, CELERY_BROKER_URL is not", "export CELERY_BROKER_URL=", "no broker named"),
@@ -147,6 +147,7 @@ def old_worker(url: str, tmp_path: Path) -> Iterator[dict[str, str]]:
         worker.wait(20)
 
 
+@pytest.mark.long
 def test_a_worker_without_the_learner_s_task(here: Checkout, old_worker: dict[str, str]) -> None:
     one_message(*timed(here, "-c", CONNECT, **old_worker), "old@lab does not know tutorial_tasks.arithmetic.multiply", "stop that worker")
 
@@ -196,6 +197,7 @@ for _ in range(2):
 """
 
 
+@pytest.mark.long
 def test_delay_with_a_broker_that_has_gone_does_not_block_either(tmp_path: Path) -> None:
     run = Checkout(ROOT, tmp_path).run("-c", BROKER_GONE_AFTER_IT_WORKED)
     told = [line.split() for line in run.stdout.splitlines()[1:]]

@@ -2,6 +2,7 @@
 
 import uuid
 
+import pytest
 from celery import Celery
 
 from classroom import evidence
@@ -9,6 +10,7 @@ from classroom.doctor import check_round_trip
 from tutorial_tasks.lifecycle import Gate, wait_at_gate
 
 
+@pytest.mark.long
 def test_the_doctor_names_what_a_busy_worker_is_busy_with(app: Celery) -> None:
     app.loader.import_default_modules()
     name = f"busy {uuid.uuid4()}"

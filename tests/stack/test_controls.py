@@ -52,6 +52,7 @@ def test_what_a_stopped_worker_had_taken_is_in_the_queue_again(app: Any) -> None
     assert app.control.purge() == 3
 
 
+@pytest.mark.long
 def test_a_look_at_more_messages_than_usual_shows_them_all(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evidence, "_MANY", 2)
     held = [add.apply_async((n, n), countdown=600) for n in range(4)]
@@ -61,6 +62,7 @@ def test_a_look_at_more_messages_than_usual_shows_them_all(app: Any, monkeypatch
     assert app.control.purge() == len(held)
 
 
+@pytest.mark.long
 def test_stopping_twice_and_starting_twice_change_nothing() -> None:
     lab.worker.stop()
     lab.worker.stop()
@@ -143,6 +145,7 @@ def test_a_stop_right_after_sending_loses_nothing() -> None:
         assert [result.get(timeout=10) for result in results] == [2 * n for n in range(8)]
 
 
+@pytest.mark.long
 def test_celery_used_before_connect_works_after_it() -> None:
     code = (
         "import contextlib\nfrom tutorial_tasks.arithmetic import add\n"

@@ -36,6 +36,7 @@ def test_every_jupyter_setting_is_one_that_jupyter_knows(tmp_path: Path) -> None
     assert hasattr(importlib.import_module(module), kind)
 
 
+@pytest.mark.long
 def test_binder_starts_the_stack_and_then_its_own_command(tmp_path: Path) -> None:
     checkout = Checkout(ROOT, tmp_path / "state", grace=60)
     shown = "import os, sys; print(os.environ['JUPYTER_CONFIG_PATH'], *sys.argv[1:], sep='|')"

@@ -118,6 +118,7 @@ def test_it_only_shows(page: Page, path: str) -> None:
     assert page.ask(path, password="", post=True)[0] == 401
 
 
+@pytest.mark.long
 def test_with_control_its_buttons_work(checkout: Checkout) -> None:
     with flower(checkout, "--control") as page:
         eventually(lambda: "celery@lab" in page.ask("/api/workers?refresh=1")[1], "Flower has asked the worker")
@@ -136,7 +137,7 @@ def test_a_port_that_is_taken_is_named(checkout: Checkout) -> None:
     assert f"next: {typed('python -m classroom flower')}" in said.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.long), signal.SIGKILL])
 def test_it_ends_with_its_parent_and_the_stack_with_it(tmp_path: Path, number: signal.Signals) -> None:
     checkout = Checkout(ROOT, tmp_path / "state")
     port = free_port()

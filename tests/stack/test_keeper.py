@@ -139,6 +139,7 @@ def test_the_doctor_finds_nothing_wrong(stack: Outside) -> None:
     assert f"✔ stack: celery@lab on {socket.gethostname()}, with the tasks of this checkout" in doctor.stdout
 
 
+@pytest.mark.long
 def test_the_names_of_containers_are_unknown_on_the_host(stack: Outside) -> None:
     address = "redis://:x@broker:6379/0"
     doctor = stack.client.command("doctor", **stack.addresses | {"CELERY_BROKER_URL": address})
@@ -173,6 +174,7 @@ for origin in (there, "gen7@gone", "gen8@web-service", "gen9@worker-container", 
     assert said(stack, source) == ["True", "False", "True", "False", "False"]
 
 
+@pytest.mark.long
 def test_what_a_notebook_left_is_cleared_away_and_what_one_has_is_told(stack: Outside) -> None:
     leave = "; from tutorial_tasks.arithmetic import add; add.apply_async((2, 2), countdown=600)"
     said(stack, CONNECT + leave)
@@ -185,6 +187,7 @@ def test_what_a_notebook_left_is_cleared_away_and_what_one_has_is_told(stack: Ou
     assert said(stack, CONNECT)[1] == "Cleared away what an earlier run had left: 1 × add"
 
 
+@pytest.mark.long
 def test_a_redis_that_comes_back_empty_finds_its_keeper_again(stack: Outside) -> None:
     wait = ADD + "; input(); lab.connect(); print(add.delay(20, 3).get(timeout=10))"
     notebook = stack.client.start("-c", wait, **stack.addresses)
@@ -248,6 +251,7 @@ def test_two_projects_on_one_queue_are_named(stack: Outside) -> None:
     assert doctor.returncode == 1
 
 
+@pytest.mark.long
 def test_prefixes_keep_two_classes_apart(stack: Outside) -> None:
     before = stack.worker("one").pid
     alice = {"CELERY_KEY_PREFIX": "alice"}
@@ -256,6 +260,7 @@ def test_prefixes_keep_two_classes_apart(stack: Outside) -> None:
     assert stack.worker("one").pid == before
 
 
+@pytest.mark.long
 def test_keys_have_one_prefix_and_go_with_the_keeper(tmp_path: Path) -> None:
     with outside(tmp_path, "one") as stack, closing(redis.Redis.from_url(stack.url, decode_responses=True)) as client:
         ours = sorted(str(key) for key in client.keys("classroom:*"))

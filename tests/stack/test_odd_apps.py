@@ -75,6 +75,7 @@ def test_an_application_without_a_result_backend(app: Celery, monkeypatch: pytes
             assert data["image/png"]
 
 
+@pytest.mark.long
 def test_an_application_whose_events_are_off_and_cannot_be_switched_on(backend: str) -> None:
     with watched(result_backend=backend, task_track_started=True, **odd.SILENT) as (app, scope):
         result = app.tasks["odd.double"].delay(4)
@@ -116,6 +117,7 @@ def test_another_serializer(backend: str, kind: str, monkeypatch: pytest.MonkeyP
         result.forget()
 
 
+@pytest.mark.long
 def test_markup_in_a_name_is_words_everywhere(ordinary: Celery, scope: Scope) -> None:
     task = ordinary.tasks[odd.MARKUP]
     plan = scope.graph(chord([task.s("<i>1</i>"), task.s("&2;")], task.si("]]><svg/onload=x()>")))

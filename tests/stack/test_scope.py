@@ -13,6 +13,7 @@ from celery.exceptions import TaskRevokedError
 from classroom import evidence, lab
 from taskscope import Scope
 from taskscope.errors import ScopeError
+from taskscope.ledger import Ledger
 from taskscope.scenes import scene
 from taskscope.stage import Stage
 from tutorial_tasks.arithmetic import add, slow_add, total
@@ -112,6 +113,27 @@ def test_an_id_that_somebody_called_off_without_ever_sending_it(app: Celery, sco
     drawn = [item["text"] for item in scene(scope.stage().film(), "stage", 9, 700)["items"] if item["tag"] == "text"]
     assert "0 sent" in drawn
     invented.forget()
+
+
+def test_results_of_another_database_of_the_server_are_not_ours(
+    app: Celery, scope: Scope, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CELERY_RESULT_BACKEND", app.conf.result_backend.removesuffix("/0") + "/5")
+    with Celery("neighbour", set_as_current=False) as neighbour:
+        neighbour.backend.store_result("theirs", 1, "SUCCESS")
+        app.backend.store_result("ours", 1, "SUCCESS")
+        try:
+            evidence.wait_until(lambda: {"theirs", "ours"} <= {said.task for said in scope.ledger}, 10, "both are heard")
+            assert [task.id for task in scope.tasks()] == ["ours"]
+            scope.save(tmp_path / "run.jsonl")
+            assert [said.task for said in Ledger.load(tmp_path / "run.jsonl") if said.task] == ["ours"]
+            with app.events.default_dispatcher() as worker:
+                worker.send("task-received", uuid="theirs", name="ours.after_all")
+            evidence.wait_until(lambda: len(scope.tasks()) == 2, 10, "one of our workers speaks of it")
+            assert "after_all(…): (PENDING) → RECEIVED → (STARTED) → SUCCESS = 1" in scope.sentences()
+        finally:
+            neighbour.backend.forget("theirs")
+            app.backend.forget("ours")
 
 
 def test_one_that_was_called_off_before_it_began_is_no_disagreement(scope: Scope) -> None:

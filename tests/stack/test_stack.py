@@ -43,6 +43,7 @@ def another_worker_than(checkout: Checkout, pid: int) -> bool:
     return checkout.stack().worker_pid != pid
 
 
+@pytest.mark.long
 def test_five_cold_starts_at_once_give_one_stack(checkout: Checkout) -> None:
     # All stay until the last one has told: on a busy machine the first would have left, and the stack with it.
     tell = "; from classroom.stack import client; print(client.current().supervisor, flush=True); input()"
@@ -128,6 +129,7 @@ def test_a_broker_that_dies_comes_back_where_it_was(checkout: Checkout) -> None:
     kill(holder)
 
 
+@pytest.mark.long
 def test_task_code_that_cannot_be_imported_is_named_and_can_be_mended(tmp_path: Path) -> None:
     checkout = copy_of_the_checkout(tmp_path / "checkout")
     tasks = checkout.root / "tutorial_tasks" / "arithmetic.py"
@@ -145,6 +147,7 @@ def test_task_code_that_cannot_be_imported_is_named_and_can_be_mended(tmp_path: 
     assert checkout.command("down").returncode == 0
 
 
+@pytest.mark.long
 def test_two_checkouts_live_side_by_side(checkout: Checkout, tmp_path: Path) -> None:
     other = copy_of_the_checkout(tmp_path / "another checkout", grace=20)
     assert other.run("-c", ADD, CLASSROOM_STATE="").stdout.endswith("\n5\n")
@@ -197,6 +200,7 @@ def test_an_open_notebook_works_on_after_down(checkout: Checkout) -> None:
     assert run.stdout.splitlines()[1::2] == ["5", "23"], run.stdout + run.stderr
 
 
+@pytest.mark.long
 def test_an_open_notebook_whose_broker_had_to_move_is_told_to_restart(checkout: Checkout) -> None:
     move = """
 import socket
@@ -233,6 +237,7 @@ def test_nobody_is_let_in(checkout: Checkout) -> None:
     kill(holder)
 
 
+@pytest.mark.long
 def test_a_silent_visitor_does_not_block_the_supervisor(checkout: Checkout) -> None:
     holder = checkout.hold()
     with socket.create_connection(("127.0.0.1", checkout.stack().control_port), 2):

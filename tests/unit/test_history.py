@@ -343,7 +343,7 @@ def anything(draw: st.DrawFn) -> Observation:
     return one(kind, at, **fields)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(said=st.lists(anything(), max_size=14), chance=st.randoms(use_true_random=False))
 def test_whatever_is_said_in_whatever_order(said: list[Observation], chance: random.Random) -> None:
     again = [*said, *said[: len(said) // 2]]

@@ -179,7 +179,7 @@ def test_many_threads_append_while_others_read() -> None:
 # -- the file ---------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(observations=st.lists(OBSERVATIONS, max_size=6))
 def test_a_file_gives_back_what_was_saved(tmp_path_factory: Any, observations: list[Observation]) -> None:
     path = tmp_path_factory.mktemp("ledger") / "run.jsonl"

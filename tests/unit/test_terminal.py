@@ -240,7 +240,7 @@ def test_more_tasks_than_lines_are_told() -> None:
         ("no_such_module:app", "no_such_module can't be imported"),
         ("tutorial_tasks.celery_app:nothing", "tutorial_tasks.celery_app has no nothing"),
         ("json:dumps", "json:dumps is a function, not a Celery application"),
-        (":app", "nothing can't be imported"),
+        (":app", "':app' names no module"),
         ("raises:app", "raises can't be imported: KeyError: 'SECRET'"),
         ("unwritten:app", "unwritten can't be imported: SyntaxError"),
     ],
