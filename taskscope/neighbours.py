@@ -1,6 +1,6 @@
 """Whose a stored result is: Redis publishes a result to all databases of a server, so those of other applications are heard, too."""
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Collection, Container, Sequence
 from contextlib import suppress
 
 from celery import Celery
@@ -23,7 +23,7 @@ class Neighbours:
         self._kept_back: dict[str, list[Observation]] = {}
 
     @property
-    def tasks(self) -> Container[str]:
+    def tasks(self) -> Collection[str]:
         """The tasks of which all that was heard is kept back."""
         return self._kept_back.keys()
 

@@ -20,7 +20,7 @@ from taskscope.film import COMMANDS, clock_notes, film, workers, xray_table
 from taskscope.glance import Glance
 from taskscope.history import History, count_transitions
 from taskscope.ledger import Ledger
-from taskscope.model import Task
+from taskscope.model import Lane, Task
 from taskscope.neighbours import Neighbours, in_other_databases
 from taskscope.observation import Observation
 from taskscope.projector import Projector
@@ -32,10 +32,11 @@ from taskscope.words import label, sentence, was_sent
 
 log = logging.getLogger("taskscope")
 
-QUIET = 0.15  # seconds without news, after which a picture may be taken
+QUIET = 0.1  # seconds without news; twice that, and a picture may be taken
+STALLED = 5  # times the usual patience: for the word of a worker that does speak, and is kept from it by a busy machine
 LATE = 1.0  # seconds after which a worker that told of nothing is believed to be silent
 MOST = 100_000  # tasks that are remembered
-LEFT_OVER = 0.25  # seconds by which a busy worker may tell late that a task has ended
+LEFT_OVER = 1.0  # seconds by which a busy worker may tell late that a task has ended
 _RAN = frozenset({"succeeded", "failed", "retried"})
 
 
@@ -193,20 +194,29 @@ class Scope:
             return changed
 
     def settle(self, ids: Iterable[str] | None = None, timeout: float = PATIENCE) -> None:
-        """Wait until the witnesses of these tasks agree and have nothing more to say, at most so many seconds."""
+        """Wait until the witnesses of these tasks agree and have nothing more to say.
+
+        Args:
+            ids: of the tasks; None for all.
+            timeout: seconds, at most, for a witness that may never speak; for a worker that does, `STALLED` times as many.
+        """
         wanted = None if ids is None else list(ids)
-        deadline = time.monotonic() + timeout
-        while (left := deadline - time.monotonic()) > 0:
+        begun, silences = time.monotonic(), 0
+        # Two silences: whoever was held up for the first one finds what has come meanwhile before the second is over.
+        while silences < 2:
             position = self.ledger.position
-            at_rest = all(_at_rest(task) and not _runs_again(task) for task in self.tasks(wanted))
-            if not self.ledger.wait(position, min(QUIET, left)) and at_rest:
+            restless = [task for task in self.tasks(wanted) if not _at_rest(task)]
+            patience = timeout * STALLED if self._will_be_told(restless) else timeout
+            left = begun + patience - time.monotonic()
+            if left <= 0:
                 return
+            silences = 0 if self.ledger.wait(position, min(QUIET, left)) or restless else silences + 1
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write everything that was observed to a file, one JSON object a line; what is another database's is left out."""
+        """Write what was observed to a file, one JSON object a line; what is of before, or of another database, is left out."""
         with self._lock:
             self._fold()
-            self.ledger.save(path, without=self._neighbours.tasks)
+            self.ledger.save(path, without={*self._neighbours.tasks, *self._beginning.tasks})
 
     @classmethod
     def replay(cls, path: str | os.PathLike[str], view: str = "stage") -> Recording:
@@ -233,6 +243,12 @@ class Scope:
         self.projector.close()
         self._receiver.close()
         self._glance.close()
+
+    def _will_be_told(self, tasks: Iterable[Task]) -> bool:
+        """Tell whether a worker that is heard, and alive, has run one of these tasks."""
+        known, now = self._history.workers, time.time()
+        hosts = {lane.host for task in tasks for lane in task.lanes}
+        return any(host in known and known[host].alive_at(now) for host in hosts)
 
     def _clock_notes(self, ids: Iterable[str] | None) -> list[str]:
         known = self._history.workers
@@ -274,6 +290,7 @@ class Beginning:
     """Tells what is left of the tasks of before: a worker that is busy tells late that one has ended, and nothing else of it is heard."""
 
     def __init__(self, until: float) -> None:
+        self.tasks: set[str] = set()  # those of before
         self._until = until
         self._begun: set[str] = set()
 
@@ -282,8 +299,10 @@ class Beginning:
         if said.task is None or said.arrived >= self._until:
             return False
         if said.source == "event" and said.kind in _RAN and said.task not in self._begun:
+            self.tasks.add(said.task)
             return True
         self._begun.add(said.task)
+        self.tasks.discard(said.task)
         return False
 
 
@@ -348,11 +367,20 @@ def _is_told_by_result_alone(task: Task) -> bool:
 
 
 def _runs(task: Task) -> bool:
-    return any(span.kind == "running" and span.end is None for lane in task.lanes for span in lane.spans)
+    return any(map(_runs_in, task.lanes))
+
+
+def _runs_in(lane: Lane) -> bool:
+    return any(span.kind == "running" and span.end is None for span in lane.spans)
 
 
 def _at_rest(task: Task) -> bool:
-    """Tell whether no witness has to catch up: what has ended for the backend has ended for the events, and the other way round."""
+    """Tell whether no witness has to catch up, and no end is still to come."""
+    return _agreed(task) and not _runs_again(task) and not _runs_before(task)
+
+
+def _agreed(task: Task) -> bool:
+    """Tell whether what has ended for the backend has ended for the events, and the other way round."""
     event, result = task.said.get("event"), task.said.get("result")
     # The worker that holds a task for later tells that it was revoked when its time has come.
     waits_for_nobody = event is None or result is None or (event in ("PENDING", "RECEIVED") and result == "REVOKED")
@@ -362,3 +390,8 @@ def _at_rest(task: Task) -> bool:
 def _runs_again(task: Task) -> bool:
     """Tell whether a task has ended, and was sent once more under the same id: that end is still to come."""
     return task.state not in ENDS and any(lane.marks[-1].state in ENDS for lane in task.lanes[:-1])
+
+
+def _runs_before(task: Task) -> bool:
+    """Tell whether an attempt runs although there is a later one: the message of a retry is out before the attempt has ended."""
+    return any(_runs_in(lane) for lane in task.lanes if lane.attempt < task.lanes[-1].attempt)
