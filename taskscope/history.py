@@ -97,10 +97,11 @@ class _Story:
 class _Host:
     """What was heard of one host."""
 
-    __slots__ = ("beat", "heard", "idle", "is_worker", "last", "last_goodbye", "offset", "open", "slots")
+    __slots__ = ("beat", "heard", "idle", "is_worker", "last", "last_goodbye", "offset", "open", "slots", "tells")
 
     def __init__(self) -> None:
         self.is_worker = False
+        self.tells = False  # of tasks
         self.heard = -math.inf  # by our clock
         self.last = -math.inf  # by its own
         self.offset = math.inf
@@ -181,7 +182,7 @@ class History:
             host.offset = offset
         if said.task is not None:
             if said.kind in _WORKERS_SAY:
-                host.is_worker = True
+                host.is_worker = host.tells = True
         elif said.kind.startswith("worker-"):
             self._hear_worker(host, said)
 
@@ -394,6 +395,7 @@ def _worker(name: str, host: _Host) -> Worker:
         offset=host.offset,
         every=float(every) if isinstance(every, int | float) and every > 0 else 2.0,
         slots=host.slots.count,
+        tells=host.tells,
     )
 
 

@@ -79,6 +79,7 @@ class Worker:
     offset: float
     every: float = 2.0  # seconds between its heartbeats
     slots: int = 0  # so many tasks ran at once, at most
+    tells: bool = False  # it has told of a task; with its events off a worker sends heartbeats and no more
 
     def alive_at(self, now: float) -> bool:
         """Tell whether it can be alive at this time of our clock: it has not said goodbye, nor missed three heartbeats."""

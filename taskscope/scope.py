@@ -20,12 +20,12 @@ from taskscope.film import COMMANDS, clock_notes, film, workers, xray_table
 from taskscope.glance import Glance
 from taskscope.history import History, count_transitions
 from taskscope.ledger import Ledger
-from taskscope.model import Lane, Task
+from taskscope.model import Task
 from taskscope.neighbours import Neighbours, in_other_databases
 from taskscope.observation import Observation
 from taskscope.projector import Projector
 from taskscope.receiver import Receiver
-from taskscope.states import ENDS
+from taskscope.states import CALLED_OFF, ENDS
 from taskscope.taps.commands import steps_of
 from taskscope.view import PATIENCE, Plan, Recording, View
 from taskscope.words import label, sentence, was_sent
@@ -37,6 +37,7 @@ STALLED = 5  # times the usual patience: for the word of a worker that does spea
 LATE = 1.0  # seconds after which a worker that told of nothing is believed to be silent
 MOST = 100_000  # tasks that are remembered
 LEFT_OVER = 1.0  # seconds by which a busy worker may tell late that a task has ended
+_OVER = ENDS | CALLED_OFF | {"RETRY"}
 _RAN = frozenset({"succeeded", "failed", "retried"})
 
 
@@ -245,10 +246,10 @@ class Scope:
         self._glance.close()
 
     def _will_be_told(self, tasks: Iterable[Task]) -> bool:
-        """Tell whether a worker that is heard, and alive, has run one of these tasks."""
+        """Tell whether a worker that is alive and tells of tasks has run one of these."""
         known, now = self._history.workers, time.time()
         hosts = {lane.host for task in tasks for lane in task.lanes}
-        return any(host in known and known[host].alive_at(now) for host in hosts)
+        return any(host in known and known[host].tells and known[host].alive_at(now) for host in hosts)
 
     def _clock_notes(self, ids: Iterable[str] | None) -> list[str]:
         known = self._history.workers
@@ -367,11 +368,7 @@ def _is_told_by_result_alone(task: Task) -> bool:
 
 
 def _runs(task: Task) -> bool:
-    return any(map(_runs_in, task.lanes))
-
-
-def _runs_in(lane: Lane) -> bool:
-    return any(span.kind == "running" and span.end is None for span in lane.spans)
+    return any(span.kind == "running" and span.end is None for lane in task.lanes for span in lane.spans)
 
 
 def _at_rest(task: Task) -> bool:
@@ -393,5 +390,6 @@ def _runs_again(task: Task) -> bool:
 
 
 def _runs_before(task: Task) -> bool:
-    """Tell whether an attempt runs although there is a later one: the message of a retry is out before the attempt has ended."""
-    return any(_runs_in(lane) for lane in task.lanes if lane.attempt < task.lanes[-1].attempt)
+    """Tell whether an attempt has not ended although there is a later one: the message of a retry is out before that."""
+    before = {lane.attempt: [mark.state for mark in lane.marks] for lane in task.lanes if lane.attempt < task.lanes[-1].attempt}
+    return any("STARTED" in states and states[-1] not in _OVER for states in before.values())

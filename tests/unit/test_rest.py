@@ -1,0 +1,75 @@
+"""When a picture may be taken: who owes a word is waited for, and who never speaks is not."""
+
+import threading
+import time
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import pytest
+from celery import Celery
+
+from taskscope import Scope, scope
+from taskscope.observation import Observation
+
+SOON = 20.0  # seconds, on a busy machine
+
+
+@pytest.fixture
+def watching(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scope]:
+    """A scope that hears nobody but the test."""
+    deaf = SimpleNamespace(status=[], workers={}, close=lambda: None)
+    monkeypatch.setattr(scope, "Receiver", lambda *_: SimpleNamespace(start=lambda: deaf))
+    monkeypatch.setattr(scope, "STALLED", 1000)
+    own = Scope(Celery("quiet", set_as_current=False))
+    yield own
+    own.close()
+
+
+def hear(watching: Scope, *kinds: str, attempt: int = 0, host: str = "w@here") -> None:
+    """Have a worker say something of one task, or, in capital letters, the result backend."""
+    for kind in kinds:
+        now = time.time()
+        if kind.isupper():
+            said = Observation("result", "stored", now, now, "a", host=host, data={"state": kind})
+        else:
+            # Celery's events name the attempt when it is received, and tell how long it ran when it has succeeded.
+            said = Observation("event", kind, now, now, "a", attempt if kind == "received" else None, host, {"runtime": 0.0})
+        watching.ledger.append(said)
+
+
+def at_rest(watching: Scope, timeout: float) -> threading.Event:
+    """Wait in another thread until the scope is at rest; the event tells that it is, or that its patience was over."""
+    over = threading.Event()
+
+    def wait() -> None:
+        watching.settle(timeout=timeout)
+        over.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+    return over
+
+
+def test_the_end_of_an_attempt_that_has_a_later_one_is_waited_for(watching: Scope) -> None:
+    """The message of a retry is out before the worker tells that the attempt has ended."""
+    hear(watching, "received", "started")
+    hear(watching, "received", "started", "SUCCESS", "succeeded", attempt=1)
+    over = at_rest(watching, timeout=60)
+    assert not over.wait(0.5)
+    hear(watching, "retried")
+    assert over.wait(SOON)
+    assert watching.sentences() == ["a task: (PENDING) → RECEIVED → STARTED → RETRY → RECEIVED → STARTED → SUCCESS"]
+
+
+def test_a_worker_that_tells_of_tasks_is_waited_for_beyond_the_usual_patience(watching: Scope) -> None:
+    hear(watching, "received", "started", "SUCCESS")
+    over = at_rest(watching, timeout=0.1)
+    assert not over.wait(0.5)
+    hear(watching, "succeeded")
+    assert over.wait(SOON)
+
+
+def test_a_worker_whose_events_are_off_is_not(watching: Scope) -> None:
+    hear(watching, "worker-heartbeat")
+    hear(watching, "sent", host="client@here")
+    hear(watching, "STARTED", "SUCCESS")
+    assert at_rest(watching, timeout=0.1).wait(SOON)
