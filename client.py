@@ -94,8 +94,10 @@ def step_02_apply_async() -> None:
     show("add.apply_async((2, 3))", add.apply_async((2, 3)).get(timeout=10))
 
     section("Not before: countdown")
-    result = add.apply_async((2, 3), countdown=3)
-    held = [item for items in app.control.inspect().scheduled().values() for item in items]
+    result = add.apply_async((2, 3), countdown=4)
+    lab.until(lambda: lab.unacknowledged())
+    ask = app.control.inspect(limit=1, timeout=5)
+    held = [item for items in ask.scheduled().values() for item in items]
     show("held by the worker", [item["request"]["args"] for item in held])
     show("waiting in the queue", lab.waiting())
     show("result.get(timeout=10)", result.get(timeout=10))
@@ -107,7 +109,7 @@ def step_02_apply_async() -> None:
     show("result.date_done >= eta", result.date_done >= eta)
 
     section("Which queue")
-    queues = [queue["name"] for found in app.control.inspect().active_queues().values() for queue in found]
+    queues = [queue["name"] for found in ask.active_queues().values() for queue in found]
     show("the worker listens to", queues)
     show('queue="slow"', add.apply_async((2, 3), queue="slow").get(timeout=10))
 
@@ -128,7 +130,7 @@ def step_02_apply_async() -> None:
     lab.worker.start()
     show("result.get(timeout=10)", result.get(timeout=10))
     result.forget()
-    result = add.apply_async((2, 3), countdown=2, expires=1)
+    result = add.apply_async((2, 3), countdown=4, expires=3)
     try:
         result.get(timeout=10)
     except TaskRevokedError as error:
@@ -153,7 +155,8 @@ def step_02_apply_async() -> None:
     section("Break it: a clock without a time zone")
     on_the_wall = datetime.now(ZoneInfo("Asia/Tokyo")).replace(tzinfo=None)
     add.apply_async((2, 3), eta=on_the_wall)
-    held = [item for items in app.control.inspect().scheduled().values() for item in items]
+    lab.until(lambda: lab.unacknowledged())
+    held = [item for items in ask.scheduled().values() for item in items]
     late = datetime.fromisoformat(held[-1]["eta"]) - datetime.now(UTC)
     show("hours from now", round(late / timedelta(hours=1)))
     lab.worker.stop()
@@ -170,7 +173,7 @@ def step_03_send_task() -> None:
 
     section("Send by name")
     show("send_task", site.send_task("tutorial_tasks.arithmetic.add", (2, 3)).get(timeout=10))
-    known = next(iter(site.control.inspect().registered().values()))
+    known = next(iter(site.control.inspect(limit=1, timeout=5).registered().values()))
     show("the worker knows", [name for name in known if "arithmetic" in name])
     by_name = site.send_task("tutorial_tasks.arithmetic.multiply", (6, 7), queue="slow")
     show('queue="slow"', by_name.get(timeout=10))
@@ -218,7 +221,7 @@ def step_04_task_states() -> None:
 
     section("How far is it?")
     seen: list[str] = []
-    result = count_to.delay(3)
+    result = count_to.delay(3, 0.5)
     result.get(timeout=10, on_message=lambda m: seen.append(m["status"]) if m["task_id"] == result.id else None)
     show("the backend said", seen)
     click.echo(scope.states(result))
@@ -251,6 +254,7 @@ def step_04_task_states() -> None:
     gate.close()
     busy = [wait_at_gate.delay("lesson 04", 500) for _ in range(2)]
     reserved = add.delay(5, 5)
+    lab.until(lambda: len(lab.unacknowledged()) == 2)
     seven = [unread, held, ignored, forgotten, emptied, invented, reserved]
     show("states", [app.AsyncResult(result.id).state for result in seven])
     click.echo(scope.lanes(*seven))
@@ -272,6 +276,7 @@ def step_04_task_states() -> None:
         result.get(timeout=1)
     except CeleryTimeoutError as error:
         show("result.get(timeout=1)", error)
+    lab.until(lambda: result.state == "STARTED")
     result.revoke(terminate=True)
     try:
         result.get(timeout=10)
@@ -534,7 +539,7 @@ def step_08_chords() -> None:
 
     section("The counter")
     show("counted, of", counter(result))
-    inspect = app.control.inspect(limit=1)
+    inspect = app.control.inspect(limit=1, timeout=5)
     show("in the queue, in reserve, at work", (lab.waiting(), inspect.reserved(), inspect.active()))
     args, _, what_follows = json.loads(base64.b64decode(lab.waiting("east")[-1]["body"]))
     show("in the message for the east", (args, what_follows["chord"]["task"]))
