@@ -6,6 +6,7 @@ server        finds a Redis-like server and starts it
 rabbitmq      finds a RabbitMQ and starts a node of it
 lifeline      ties a child's life to its parent's
 quick_worker  `celery worker`, ready sooner
-worker_side   what the worker process says to the supervisor
+worker_side   what the worker process does for the course
+ready         says that a worker hears, whosever it is
 place         the folder in which all of them meet
 """

@@ -3,40 +3,21 @@
 The worker imports this module by its own `--include` option; the tasks know nothing of it.
 """
 
-import json
 import os
 from typing import Any
 
-from celery.signals import worker_process_init, worker_process_shutdown, worker_ready
+from celery.signals import worker_process_init, worker_process_shutdown
 from celery.worker import state as worker_state
 from celery.worker.control import inspect_command
 
+from classroom.stack import ready as _ready  # noqa: F401 - says it when the worker hears
 from classroom.stack.lifeline import die_with
 from classroom.stack.task_code import compile_my_tasks, load_my_tasks, my_tasks_file
-from classroom.stack.worker_process import READY_FD
 
 _main_process = os.getpid()
 
 if (_own := my_tasks_file()).exists():
     load_my_tasks(compile_my_tasks(_own.read_text(encoding="utf-8"), _own))
-
-
-@worker_ready.connect
-def say_ready(sender: Any, **_: Any) -> None:
-    """Write the names of the registered tasks, as one line of JSON, to the pipe of the supervisor, when the worker hears."""
-    tasks = sorted(name for name in sender.app.tasks if not name.startswith("celery."))
-
-    def say() -> None:
-        with open(int(os.environ.pop(READY_FD)), "w") as pipe:
-            pipe.write(json.dumps(tasks) + "\n")
-
-    # Celery says "ready" before its loop has begun, and it is the loop's first turn that subscribes to questions: one that
-    # was asked before would be lost. So this is for the second turn, which a short timer keeps the first one from sleeping before.
-    def at_the_first_turn() -> None:
-        sender.hub.call_soon(say)
-        sender.hub.call_later(0.01, lambda: None)
-
-    sender.hub.call_soon(at_the_first_turn)
 
 
 @worker_process_init.connect

@@ -15,6 +15,8 @@ from typing import Any
 import psutil
 
 from classroom.stack.place import Place, Stack
+from classroom.stack.processes import read_line_within
+from classroom.stack.worker_process import READY_FD
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 90.0  # seconds; a busy machine with two cores installs and starts things slowly
@@ -106,13 +108,17 @@ def eventually(condition: Callable[[], Any], what: str) -> Any:
 @contextmanager
 def another_worker(module: str, *options: str, **environment: str) -> Iterator[Path]:
     """Run a worker of an application of the tests until the block ends; it is ready when the block begins. Give its log."""
-    command = [sys.executable, "-m", "classroom.stack.quick_worker", module, "-l", "info", "--without-mingle", "--without-gossip", *options]
-    with tempfile.NamedTemporaryFile("w", prefix="worker-", suffix=".log") as output:
+    command = [sys.executable, "-m", "classroom.stack.quick_worker", module, "-l", "info", "--without-mingle", "--without-gossip"]
+    # What it writes into its log comes before it hears commands: one that was sent in between would be lost.
+    command += ["--include", "classroom.stack.ready", *options]
+    report, ready = os.pipe()
+    with tempfile.NamedTemporaryFile("w", prefix="worker-", suffix=".log") as output, open(report) as pipe:
         log = Path(output.name)
-        process = subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, stdout=output, stderr=output)
+        own = os.environ | environment | {READY_FD: str(ready)}
+        process = subprocess.Popen(command, cwd=ROOT, env=own, stdout=output, stderr=output, pass_fds=(ready,))
+        os.close(ready)
         try:
-            eventually(lambda: " ready." in log.read_text() or process.poll() is not None, "the worker is ready")
-            assert process.poll() is None, log.read_text()
+            assert read_line_within(pipe, PATIENCE, lambda: process.poll() is not None), log.read_text()
             yield log
         finally:
             process.terminate()
