@@ -200,9 +200,10 @@ class Listener(ABC):
         self._settled.set()
 
     def _listening(self) -> None:
-        if self._promised and self._state != "on":
-            self._gap(self._since, f"{self.name} could not be heard: {self._cause}")
+        was_deaf, cause = self._promised and self._state != "on", self._cause
         self._state, self._reason, self._cause = "on", "", ""
+        if was_deaf:  # who hears of it may ask at once how we are
+            self._gap(self._since, f"{self.name} could not be heard: {cause}")
         self._promised = True
         self.heard()
         self._settled.set()
