@@ -75,6 +75,7 @@ class EventsTap(Listener):
         self._hello_came = False
         self._beats: dict[str, float] = {}  # node name -> when we last heard its heart
         self._booting: dict[str, float] = {}  # node name -> when it came up
+        self._met: set[str] = set()  # node names that were heard for the first time, and not told yet to send events
 
     def open(self) -> None:
         """Consume, prove that we hear, and have the workers talk."""
@@ -177,6 +178,7 @@ class EventsTap(Listener):
         """Have every worker send events, and wait until they have got that: a heart that beats on demand comes after it."""
         self._beats.clear()
         self._booting.clear()
+        self._met.clear()
         self._command("enable_events")
         self._command("heartbeat")
         if self._drain_until(lambda: bool(self._beats), WORKERS):
@@ -187,16 +189,22 @@ class EventsTap(Listener):
         if observation.kind == "worker-online":
             self._booting[host] = time.monotonic()
         elif observation.kind == "worker-heartbeat":
+            if host not in self._beats:
+                self._met.add(host)
             self._beats[host] = observation.arrived
         elif observation.kind == "worker-offline":
             self._beats.pop(host, None)
             self._booting.pop(host, None)
 
     def _switch_on_newcomers(self) -> None:
-        """Tell workers that have just come up to send events, again and again: they say so before they listen."""
-        if not self._booting:
+        """Tell workers that have just come up to send events, again and again: they say so before they listen.
+
+        And once those that we have just met: one that did not listen yet when all were called does so when its heart beats.
+        """
+        if not self._booting and not self._met:
             return
-        self._command("enable_events", list(self._booting))
+        self._command("enable_events", sorted(self._met | self._booting.keys()))
+        self._met.clear()
         now = time.monotonic()
         self._booting = {host: since for host, since in self._booting.items() if now - since < BOOT}
 

@@ -1,5 +1,6 @@
 """The receiver on a real broker and a real worker: nothing is lost from the first task on, and what may be is said."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 import redis
 from celery import Celery
+from kombu.pidbox import Mailbox
 
 from classroom import evidence, lab
 from taskscope.ledger import Ledger
@@ -24,7 +26,7 @@ from taskscope.receiver import Receiver
 from tests.stack import quiet
 from tests.stack.processes import PATIENCE, ROOT, eventually
 from tutorial_tasks.arithmetic import add
-from tutorial_tasks.lifecycle import count_to, flaky
+from tutorial_tasks.lifecycle import Gate, count_to, flaky, wait_at_gate
 
 pytestmark = pytest.mark.usefixtures("fresh_stack")
 
@@ -140,11 +142,17 @@ def test_fresh_processes_see_everything_and_end_without_closing_and_leave_nothin
 
 
 def test_a_retry_and_a_custom_state(app: Any) -> None:
+    gate = Gate(f"retry {uuid.uuid4()}")
+    gate.close()
     with watching(app) as (_, ledger):
         # Celery sends the second attempt before it stores the first one's RETRY, and stores nothing over a SUCCESS (5.7's
-        # `KeyValueStoreBackend._store_result`): on a busy machine a tenth of a second between the two was not enough.
-        again, counting = flaky.delay(2, pause=2).id, count_to.delay(2, pause=0).id
-        observations = has_ended(ledger, again, counting)
+        # `KeyValueStoreBackend._store_result`). With one of the two processes held, the other does one thing after the other.
+        wait_at_gate.delay(gate.name, PATIENCE)
+        again, counting = flaky.delay(2, pause=0.1).id, count_to.delay(2, pause=0).id
+        try:
+            observations = has_ended(ledger, again, counting)
+        finally:
+            gate.open()
     assert [(o.kind, o.attempt) for o in observations if o.task == again and o.kind == "received"] == [("received", 0), ("received", 1)]
     assert stored(again, observations) == ["STARTED", "RETRY", "STARTED", "SUCCESS"]
     progress = [o.data["result"] for o in observations if o.task == counting and o.data.get("state") == "PROGRESS"]
@@ -163,18 +171,24 @@ def test_a_broker_that_restarts_leaves_a_gap_and_the_taps_go_on(app: Any) -> Non
             assert gap.data["to"] >= before
             assert "could not be heard: " in gap.data["why"]
         assert receiver.status == ["events: on", "results: on", "publishing: on", "commands: on"]
-        # Found again by the worker too, whose events come from the first task on.
-        until(ledger, lambda observations: any(o.kind == "worker-online" and o.arrived > before for o in observations), "no worker")
+        # Found again by the worker too, whose events come from the first task on
+        # (or it was there before the tap was there, which then asked for its heart to beat).
+        until(
+            ledger,
+            lambda observations: receiver.workers or any(o.kind == "worker-online" and o.arrived > before for o in observations),
+            "no worker",
+        )
         task = add.delay(20, 3).id
-        observations = has_ended(ledger, task)
-        assert of(task, observations, "event") == EVENTS
-        assert "LPUSH" in of(task, observations, "command")
+        assert of(task, has_ended(ledger, task), "event") == EVENTS
+        until(ledger, lambda observations: "LPUSH" in of(task, observations, "command"), "the broker's command was not seen")
 
 
 def test_a_subscriber_that_the_server_throws_out_says_so(app: Any, server: redis.Redis) -> None:
     with watching(app) as (_, ledger):
         server.execute_command("CLIENT", "KILL", "TYPE", "pubsub")  # as it does with one that reads too slowly
         until(ledger, lambda observations: len(gaps(observations)) == 2, "no gap of both")
+        # The worker was thrown out, too: it answers when it has come back.
+        eventually(lambda: app.control.ping(["celery@lab"], timeout=1), "the worker hears again")
         task = add.delay(1, 1).id
         assert of(task, has_ended(ledger, task), "event") == EVENTS
 
@@ -206,7 +220,8 @@ def test_a_receiver_that_is_forgotten_is_closed(app: Any) -> None:
 
 def test_workers_whose_events_are_off_are_switched_on(app: Any) -> None:
     with quiet.worker(), watching(app) as (receiver, ledger):
-        assert receiver.workers == ["celery@lab", "quiet@lab"]
+        # Its start waits for nobody who answers late.
+        eventually(lambda: receiver.workers == ["celery@lab", "quiet@lab"], "both workers are heard")
         tasks = [quiet.double.delay(number).id for number in range(3)]
         observations = has_ended(ledger, *tasks)
     assert [of(task, observations, "event") for task in tasks] == [EVENTS] * 3
@@ -214,14 +229,35 @@ def test_workers_whose_events_are_off_are_switched_on(app: Any) -> None:
 
 def test_a_worker_that_comes_up_later_is_switched_on_too(app: Any) -> None:
     with watching(app) as (_, ledger), quiet.worker():
-        deadline = time.monotonic() + 2  # its first tasks may go unseen
-        while "received" not in of(quiet.double.delay(1).id, list(ledger), "event") and time.monotonic() < deadline:
+
+        def is_heard() -> bool:
+            quiet.double.delay(1)  # its first tasks may go unseen
             ledger.wait(ledger.position, 0.05)
-            if any(o.kind == "received" and o.host == "quiet@lab" for o in ledger):
-                break
+            return any(o.kind == "received" and o.host == "quiet@lab" for o in ledger)
+
+        eventually(is_heard, "it sends events")
         tasks = [quiet.double.delay(number).id for number in range(3)]
         observations = has_ended(ledger, *tasks)
     assert [of(task, observations, "event") for task in tasks] == [EVENTS] * 3
+
+
+def test_a_worker_that_heard_nothing_when_all_were_called_is_switched_on_when_its_heart_beats(app: Any) -> None:
+    told = threading.Event()
+    with watching(app), app.connection_for_read() as connection:
+        node = Mailbox("celery", type="fanout", connection=connection).Node(
+            "late@lab", state=None, handlers={"enable_events": lambda _state: told.set()}
+        )
+        with node.listen(channel=connection.default_channel):
+
+            def listened() -> bool:
+                with contextlib.suppress(TimeoutError):
+                    connection.drain_events(timeout=0.1)
+                return told.is_set()
+
+            assert not listened(), "the first look is what subscribes"
+            with app.events.default_dispatcher(hostname="late@lab") as dispatcher:
+                dispatcher.send("worker-heartbeat")
+            eventually(listened, "it is told to send its events")
 
 
 # -- what the server allows ------------------------------------------------------------------------------------------------
