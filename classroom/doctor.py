@@ -282,7 +282,10 @@ def check_worker(app: Celery) -> Finding:
 def check_tasks(app: Celery) -> Finding:
     """Compare the tasks of this checkout with those that the worker has registered."""
     ours = _our_tasks(app)
-    for node, registered in _answers(app, "registered").items():
+    answers = _answers(app, "registered")
+    if not answers:
+        return Finding("tasks", "no worker answers when it is asked for its tasks", _read_its_log())
+    for node, registered in answers.items():
         if missing := sorted(ours - {line.split(" ")[0] for line in registered}):
             return Finding("tasks", f"{node} does not know {', '.join(missing[:3])}", _restart_worker())
     stack = client.current()
@@ -297,10 +300,12 @@ def check_round_trip(app: Celery) -> Finding:
     try:
         answer = result.get(timeout=5)
     except CeleryTimeoutError:
-        busy = sorted(task["name"].rpartition(".")[2] for tasks in _answers(app, "active").values() for task in tasks)
+        answers = _answers(app, "active")
+        busy = sorted(task["name"].rpartition(".")[2] for tasks in answers.values() for task in tasks)
         app.backend.remove_pending_result(result)  # if that is left to the end of Python, it comes too late, and complains
         if not busy:
-            return Finding("round trip", "add(2, 2) did not come back in 5 s, and no task runs", _read_its_log())
+            why = "no task runs" if answers else "no worker says what runs"
+            return Finding("round trip", f"add(2, 2) did not come back in 5 s, and {why}", _read_its_log())
         return Finding(
             "round trip",
             f"add(2, 2) did not come back in 5 s: the worker is busy with {', '.join(busy)}",
