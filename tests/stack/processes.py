@@ -96,13 +96,21 @@ def copy_of_the_checkout(to: Path, grace: float = 0.5) -> Checkout:
     return Checkout(to, to / ".classroom", grace)
 
 
-def eventually(condition: Callable[[], Any], what: str) -> Any:
+def eventually(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
     """Wait for a condition, and fail when it does not come true."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     while not (value := condition()):
-        assert time.monotonic() < deadline, f"waited {PATIENCE:g} s in vain until {what}"
+        assert time.monotonic() < deadline, f"waited {patience:g} s in vain until {what}"
         time.sleep(0.01)
     return value
+
+
+def until_well(doctor: Callable[[], subprocess.CompletedProcess[str]]) -> subprocess.CompletedProcess[str]:
+    """Run the doctor until it finds nothing wrong, or long enough: it does not wait for a worker that a busy machine holds up."""
+    deadline = time.monotonic() + PATIENCE
+    while (run := doctor()).returncode and time.monotonic() < deadline:
+        pass
+    return run
 
 
 @contextmanager

@@ -11,9 +11,9 @@ import psutil
 import pytest
 import redis
 
-from classroom.stack.keeping import LIFE, Meeting
+from classroom.stack.keeping import Meeting
 from tests.stack.kept import Outside, outside
-from tests.stack.processes import CONNECT, all_gone, another_worker, eventually, is_gone
+from tests.stack.processes import CONNECT, all_gone, another_worker, eventually, is_gone, until_well
 
 ADD = CONNECT + "; from tutorial_tasks.arithmetic import add; print(add.delay(2, 3).get(timeout=10))"
 
@@ -122,7 +122,7 @@ def test_a_folder_that_the_worker_does_not_see_is_named(stack: Outside, tmp_path
 def test_a_stale_image_is_named(stack: Outside) -> None:
     with closing(Meeting(stack.url, "")) as meeting:
         key, worker = meeting.key("keeper", "stale"), stack.worker("one")
-        meeting.redis.set(key, worker.as_json().replace(worker.course, "another").replace('"id": "one"', '"id": "stale"'), ex=LIFE)
+        meeting.redis.set(key, worker.as_json().replace(worker.course, "another").replace('"id": "one"', '"id": "stale"'))
         meeting.redis.sadd(meeting.key("keepers"), "stale")
         try:
             for command in (stack.run(CONNECT), stack.client.command("doctor", **stack.addresses)):
@@ -134,7 +134,7 @@ def test_a_stale_image_is_named(stack: Outside) -> None:
 
 
 def test_the_doctor_finds_nothing_wrong(stack: Outside) -> None:
-    doctor = stack.client.command("doctor", **stack.addresses)
+    doctor = until_well(lambda: stack.client.command("doctor", **stack.addresses))
     assert doctor.returncode == 0, doctor.stdout
     assert f"✔ stack: celery@lab on {socket.gethostname()}, with the tasks of this checkout" in doctor.stdout
 

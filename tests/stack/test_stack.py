@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from classroom.stack.place import Place
-from tests.stack.processes import CONNECT, ROOT, Checkout, all_gone, copy_of_the_checkout, eventually
+from classroom.stack.place import Place, Stack
+from tests.stack.processes import CONNECT, PATIENCE, ROOT, Checkout, all_gone, copy_of_the_checkout, eventually, until_well
 
 ADD = CONNECT + "; from tutorial_tasks.arithmetic import add; print(add.delay(2, 3).get(timeout=10))"
 
@@ -86,7 +86,8 @@ def test_a_killed_supervisor_takes_a_paused_worker_with_it(checkout: Checkout) -
     holder = checkout.hold()
     processes = checkout.processes()
     assert checkout.run("-c", CONNECT + "; lab.worker.pause()").returncode == 0
-    assert psutil.Process(checkout.stack().worker_pid).status() == psutil.STATUS_STOPPED
+    worker = psutil.Process(checkout.stack().worker_pid)
+    eventually(lambda: worker.status() == psutil.STATUS_STOPPED, "the worker is paused")
     os.kill(checkout.stack().supervisor, signal.SIGKILL)
     eventually(lambda: all_gone(processes), "every process is gone")
     kill(holder)
@@ -108,11 +109,19 @@ def test_a_worker_that_dies_comes_back_and_leaves_no_pool_behind(checkout: Check
 @pytest.mark.long
 def test_a_worker_that_keeps_dying_is_given_up_until_somebody_asks_for_it(checkout: Checkout) -> None:
     holder = checkout.hold()
-    for _ in range(6):
-        pid = eventually(lambda: checkout.stack().worker_pid, "there is a worker")
-        os.kill(pid, signal.SIGKILL)
-        eventually(partial(another_worker_than, checkout, pid), "the supervisor has noticed")
-    eventually(lambda: checkout.stack().worker == "failed", "the supervisor gives up")
+    begun, deaths = time.monotonic(), 0
+
+    def settled() -> Stack | None:
+        now = checkout.stack()
+        return now if now.worker in ("running", "failed") else None
+
+    while (stack := eventually(settled, "there is a worker, or the supervisor has given up")).worker == "running":
+        os.kill(stack.worker_pid, signal.SIGKILL)
+        eventually(partial(another_worker_than, checkout, stack.worker_pid), "the supervisor has noticed")
+        deaths += 1
+        assert deaths < 20
+    # Of six deaths that take a busy machine longer than a minute, not all count.
+    assert deaths == 6 or (deaths > 6 and time.monotonic() - begun > 60)
     assert checkout.stack().trouble == "it keeps dying"
     assert checkout.command("doctor").returncode == 1
     assert checkout.run("-c", ADD).stdout.endswith("\n5\n"), "connect() is such a request"
@@ -151,6 +160,7 @@ def test_task_code_that_cannot_be_imported_is_named_and_can_be_mended(tmp_path: 
 def test_two_checkouts_live_side_by_side(checkout: Checkout, tmp_path: Path) -> None:
     other = copy_of_the_checkout(tmp_path / "another checkout", grace=20)
     assert other.run("-c", ADD, CLASSROOM_STATE="").stdout.endswith("\n5\n")
+    other_holder = other.hold()
     holder = checkout.hold()
     assert other.stack().supervisor != checkout.stack().supervisor
     assert other.stack().port != checkout.stack().port
@@ -158,6 +168,7 @@ def test_two_checkouts_live_side_by_side(checkout: Checkout, tmp_path: Path) -> 
     assert other.command("down", CLASSROOM_STATE="").stdout == "Stopped.\n"
     assert checkout.run("-c", ADD).stdout.endswith("\n5\n")
     kill(holder)
+    kill(other_holder)
 
 
 @pytest.mark.parametrize(
@@ -219,7 +230,7 @@ def test_nobody_is_let_in(checkout: Checkout) -> None:
     stack = checkout.stack()
     password = stack.url.split(":")[2].split("@")[0]
     assert len(password) >= 24
-    with socket.create_connection(("127.0.0.1", stack.port), 2) as stranger:
+    with socket.create_connection(("127.0.0.1", stack.port), PATIENCE) as stranger:
         stranger.sendall(b"KEYS *\r\n")
         assert stranger.recv(100).startswith(b"-NOAUTH")
     for process in checkout.processes():
@@ -229,7 +240,7 @@ def test_nobody_is_let_in(checkout: Checkout) -> None:
     for name in ("stack.json", "identity.json"):
         assert stat.S_IMODE(checkout.state.joinpath(name).stat().st_mode) == 0o600
     assert password not in checkout.state.joinpath("worker.log").read_text()
-    with socket.create_connection(("127.0.0.1", stack.control_port), 2) as stranger, stranger.makefile("rw") as line:
+    with socket.create_connection(("127.0.0.1", stack.control_port), PATIENCE) as stranger, stranger.makefile("rw") as line:
         line.write('{"token": "guessed", "do": "down"}\n')
         line.flush()
         assert line.read() == ""
@@ -260,7 +271,7 @@ def test_the_command_line_in_a_row(checkout: Checkout) -> None:
     assert checkout.command("status").stdout == up.stdout
     assert "celery@lab ready." in checkout.command("logs").stdout
     assert len(checkout.command("logs", "broker", "-n", "2").stdout.splitlines()) == 2
-    doctor = checkout.command("doctor")
+    doctor = until_well(lambda: checkout.command("doctor"))
     assert doctor.returncode == 0
     assert "✖" not in doctor.stdout
     assert "round trip: add(2, 2) came back as 4" in doctor.stdout
