@@ -15,7 +15,7 @@ import pytest
 
 from classroom.stack.ports import free_port
 from tests.notebooks.lessons import LESSONS
-from tests.stack.processes import ROOT, Checkout, all_gone, eventually
+from tests.stack.processes import PATIENCE, ROOT, Checkout, all_gone, eventually, until_well
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = [block.strip() for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)]
@@ -52,7 +52,7 @@ def test_the_readme_has_the_commands_that_are_tested_here() -> None:
 
 def fetch(url: str) -> str | None:
     try:
-        with urllib.request.urlopen(url, timeout=5) as page:
+        with urllib.request.urlopen(url, timeout=30) as page:
             return str(page.read().decode())
     except (urllib.error.URLError, ConnectionError, TimeoutError):
         return None
@@ -71,7 +71,11 @@ def test_make_lab_installs_serves_the_first_lesson_and_leaves_nothing_behind(clo
             start_new_session=True,
         )
     try:
-        page = eventually(lambda: fetch(f"http://127.0.0.1:{port}/lab?token=t") or lab.poll() is not None, "JupyterLab serves a page")
+        page = eventually(
+            lambda: fetch(f"http://127.0.0.1:{port}/lab?token=t") or lab.poll() is not None,
+            "JupyterLab serves a page",
+            3 * PATIENCE,  # it installs everything first
+        )
         assert lab.poll() is None, log.read_text()
         assert "jupyter-config-data" in page
         assert fetch(f"http://127.0.0.1:{port}/api/contents/notebooks/00_start_here.ipynb?token=t&content=0")
@@ -94,7 +98,11 @@ def test_make_lab_installs_serves_the_first_lesson_and_leaves_nothing_behind(clo
 def test_the_other_commands_of_the_readme_work(clone: Checkout, command: str) -> None:
     # One step is enough: another test runs the whole script.
     command += ' ARGS="--step 01"' * (command == "make demo")
-    run = subprocess.run(command, shell=True, cwd=clone.root, env=environment(clone), capture_output=True, text=True, timeout=180)
+
+    def typed() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(command, shell=True, cwd=clone.root, env=environment(clone), capture_output=True, text=True, timeout=180)
+
+    run = until_well(typed) if command.endswith("doctor") else typed()
     assert run.returncode == 0, run.stdout + run.stderr
     assert run.stdout.strip()
 
