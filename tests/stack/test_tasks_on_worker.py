@@ -156,7 +156,7 @@ def test_the_error_of_a_gate_that_stays_closed_says_how_to_open_it(gate: Gate) -
 
 
 def test_two_that_run_at_the_same_time_meet_and_leave_nothing_behind(app: Any) -> None:
-    results = [meet.delay("Ada", "Grace"), meet.delay("Grace", "Ada")]
+    results = [meet.delay("Ada", "Grace", SOON), meet.delay("Grace", "Ada", SOON)]
     assert [result.get(timeout=SOON) for result in results] == ["Ada met Grace", "Grace met Ada"]
     assert not app.backend.client.keys(f"{key_prefix}note:*")
 
