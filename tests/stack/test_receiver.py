@@ -95,7 +95,7 @@ def test_twenty_fresh_starts_each_see_everything_from_the_first_task_on(app: Any
             tasks = [add.delay(attempt, number).id for number in range(3)]
             observations = has_ended(ledger, *tasks)
             assert receiver.status == ["events: on", "results: on", "publishing: on", "commands: off"]
-            assert receiver.workers == ["celery@lab"]
+            eventually(lambda: receiver.workers == ["celery@lab"], "the worker is heard")
         for task in tasks:
             assert of(task, observations, "event") == EVENTS, f"start {attempt}"
             assert of(task, observations, "publish") == ["published"]

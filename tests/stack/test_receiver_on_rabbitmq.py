@@ -52,8 +52,8 @@ def test_nothing_is_lost_on_rabbitmq_and_what_is_not_there_is_said(rabbit: Rabbi
     with quiet.worker(CELERY_BROKER_URL=rabbit.url, CELERY_RESULT_BACKEND=""):
         for _ in range(5):  # its events are off at the first, and nothing is lost even then
             receiver = Receiver(app, ledger.append, commands=True).start()
+            eventually(lambda: receiver.workers == ["quiet@lab"], "the worker is heard")  # noqa: B023 - at once
             eventually(partial(complete, *[send() for _ in range(3)]), "all events of three tasks are seen")
-            assert receiver.workers == ["quiet@lab"]
             receiver.close()
         receiver = Receiver(app, ledger.append, commands=True).start()
         assert receiver.status == [
