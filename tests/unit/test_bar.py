@@ -14,10 +14,25 @@ def widget() -> Any:
     return SimpleNamespace(value=0, description="")
 
 
+class Clock:
+    """Time that passes only while somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
 @pytest.fixture(autouse=True)
-def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bar, "_LOOK_EVERY", 0.001)
-    monkeypatch.setattr(bar, "_GIVE_UP_AFTER", 0.05)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The bar's clock, on which no machine is slow."""
+    clock = Clock()
+    monkeypatch.setattr(bar, "time", clock)
+    return clock
 
 
 def counting(*values: int) -> Iterator[int]:
@@ -37,7 +52,8 @@ def test_it_follows_to_the_end_and_no_further() -> None:
     assert next(values) == 299, "it looked again after all were there"
 
 
-def test_it_gives_up_when_nothing_changes_any_more() -> None:
-    shown, values = widget(), counting(0, 1, 2)
+def test_it_gives_up_when_nothing_changes_any_more(clock: Clock) -> None:
+    shown, values, begun = widget(), counting(0, 1, 2), clock.now
     Bar(300, lambda: next(values)).follow(shown)
     assert (shown.value, shown.description) == (2, "2 of 300")
+    assert clock.now - begun == pytest.approx(bar._GIVE_UP_AFTER, abs=1)

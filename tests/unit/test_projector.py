@@ -3,7 +3,6 @@
 import json
 import queue
 import threading
-import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any, cast
@@ -189,7 +188,7 @@ def test_where_nobody_looks_the_picture_is_renewed_now_and_then(monkeypatch: pyt
 
 def test_of_a_task_of_before_only_a_late_end_that_comes_at_once_is_left_out(own_scope: Scope) -> None:
     """A busy worker tells of the end of the last task when the notebook has the answer and listens already."""
-    now = time.time()
+    now = own_scope._beginning._until - scope.LEFT_OVER
     for task, kind, arrived in [
         ("before", "succeeded", now),
         ("new", "sent", now),
