@@ -148,12 +148,12 @@ class Listener(ABC):
     def unreadable(self, why: str, arrived: float | None = None) -> None:
         """Note that something came that can't be read, now or at another time; the first of a kind leaves a gap."""
         why = cut(why, 120)
-        if why not in self._unread and len(self._unread) < 10:
-            self._unread[why] = 0
-            moment = time.time() if arrived is None else arrived
-            self._gap(moment, f"something came that can't be read: {why}", moment)
         if why in self._unread:
             self._unread[why] += 1
+        elif len(self._unread) < 10:
+            self._unread[why] = 1  # before the gap is told: whoever hears of it may ask at once how much there was
+            moment = time.time() if arrived is None else arrived
+            self._gap(moment, f"something came that can't be read: {why}", moment)
 
     def check_that_it_lives(self) -> None:
         """Ask a side that has long been silent whether it is there.
