@@ -15,6 +15,8 @@ from typing import IO
 from classroom.errors import ClassroomError
 from classroom.stack.ports import free_port
 
+_READY_WITHIN = 20.0  # seconds that a server may take to start: a few milliseconds on an idle machine
+
 Spawn = Callable[[list[str], IO[bytes], bytes], subprocess.Popen[bytes]]
 """Start a program with a log and with these bytes on its standard input."""
 
@@ -61,14 +63,15 @@ def start_server(
     for wanted in (port, *[None] * 4):
         chosen = free_port(wanted)
         process = spawn([server.path, "-"], log, _configuration(folder, password, chosen))
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + _READY_WITHIN
         while process.poll() is None and time.monotonic() < deadline:
             if answers(chosen, password):
                 return process, chosen
             time.sleep(0.003)
-        if process.poll() is None:
+        if process.poll() is None:  # it has its port, so another one would not help
             process.kill()
             process.wait()
+            break
     raise ClassroomError(f"the broker ({server.label}) did not start", f"read {log.name}")
 
 

@@ -75,8 +75,8 @@ def test_a_port_taken_between_the_look_and_the_start_leads_to_another(
     assert len(looked) == 3
     assert port != taken
     assert process.poll() is None
-    assert answers(port, "secret")
-    assert not answers(port, "guessed")
+    assert answers(port, "secret", timeout=20)
+    assert not answers(port, "guessed", timeout=20)
 
 
 def test_a_program_that_ends_at_once_is_told_with_its_log(tmp_path: Path, children: list[subprocess.Popen[bytes]]) -> None:
@@ -93,7 +93,7 @@ def test_a_folder_with_a_quote_in_its_name_is_no_obstacle(tmp_path: Path, childr
     folder.mkdir()
     with folder.joinpath("log").open("wb") as log:
         _, port = start_server(find_server(), folder, log, "secret", 0, starter(children))
-    assert answers(port, "secret")
+    assert answers(port, "secret", timeout=20)
 
 
 def test_nobody_there_is_no_answer() -> None:
