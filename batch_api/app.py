@@ -38,10 +38,10 @@ def create_app(settings: Settings | None = None) -> Flask:
     """
     settings = settings or Settings.from_environment()
     url = str(celery_app.conf.result_backend)
-    connection = client(url)
+    connection = client(url, settings.patience)
     upstream = backend()
     store = Store(celery_app, connection, lives(celery_app), settings.lost_after, settings.remembered, upstream)
-    service = Service(store, Sender(settings.task_seconds))
+    service = Service(store, Sender(settings.task_seconds, settings.patience))
     api = OpenAPI(
         "batch_api",
         info=document.INFO,

@@ -4,8 +4,6 @@ from typing import Any
 
 from kombu.transport import pyamqp
 
-WAIT = 0.6  # seconds for an answer
-
 
 class TooLongError(Exception):
     """RabbitMQ did not answer in time. No error of the library's own: those are tried once more, which takes as long again."""
@@ -13,9 +11,9 @@ class TooLongError(Exception):
 
 class _Connection(pyamqp.Connection):
     def blocking_read(self, timeout: float | None = None) -> Any:
-        """Read what comes next; every wait for a confirmation, a queue, a channel or a goodbye ends here."""
+        """Read what comes next; every wait for a confirmation, a queue, a channel or a goodbye ends here, as one to connect does."""
         try:
-            return super().blocking_read(WAIT if timeout is None else timeout)
+            return super().blocking_read(self.connect_timeout if timeout is None else timeout)
         except TimeoutError as error:
             if timeout is not None:
                 raise

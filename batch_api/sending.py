@@ -10,7 +10,7 @@ from batch_api.outcomes import Pair
 from batch_api.upstream import Upstream
 from tutorial_tasks.batches import add_pair
 
-_WAIT = 0.6  # seconds for a broker that does not answer
+_SHARE = 0.6  # of the patience, for a broker that does not answer: it is tried twice
 # A connection that broke since it was last used deserves a second try; a broker that is gone gets no more than that.
 _ONCE_MORE = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
 
@@ -22,17 +22,18 @@ class Sender:
     has one subscribes to each result before it sends, and keeps trying for many seconds when the backend is gone.
     """
 
-    def __init__(self, seconds: tuple[float, float]) -> None:
+    def __init__(self, seconds: tuple[float, float], patience: float) -> None:
         self._seconds = seconds
+        wait = _SHARE * patience
         self._app = Celery("batch_api", set_as_current=False)
         self._app.backend_cls = "disabled://"  # the setting would not do: the variable CELERY_RESULT_BACKEND goes before it
         self._app.config_from_object("tutorial_tasks.settings")
         options = dict(self._app.conf.broker_transport_options or {})
         self._app.conf.update(
             imports=(),
-            broker_connection_timeout=_WAIT,
-            broker_pool_acquire_timeout=_WAIT,
-            broker_transport_options=options | _ONCE_MORE | {"socket_connect_timeout": _WAIT, "socket_timeout": _WAIT},
+            broker_connection_timeout=wait,
+            broker_pool_acquire_timeout=wait,
+            broker_transport_options=options | _ONCE_MORE | {"socket_connect_timeout": wait, "socket_timeout": wait},
         )
 
         broker = self._app.connection_for_write()  # not opened: it only knows what can go wrong with this kind

@@ -22,12 +22,14 @@ class Settings:
     `requests`: how many requests a client may make, in the words of the `limits` library; empty for any number.
     `lost_after`: seconds after which a task that nobody heard of again is sent anew; then twice as many, and so on.
     `remembered`: seconds for which an expired id is still told from one that never was.
+    `patience`: seconds after which the result backend counts as one that does not answer; the broker has a bit less, and twice.
     """
 
     task_seconds: tuple[float, float] = (3.0, 10.0)
     requests: str = "100 per second"
     lost_after: int = 60
     remembered: int = 7 * _A_DAY
+    patience: float = 1.0
 
     def __post_init__(self) -> None:
         low, high = self.task_seconds
@@ -37,10 +39,12 @@ class Settings:
             raise BadSettingError(f"BATCH_LOST_AFTER: {self.lost_after} s is not longer than a task may take, {high:g} s")
         if self.remembered < 1:
             raise BadSettingError("BATCH_REMEMBERED: at least one second")
+        if not 0 < self.patience <= 60:
+            raise BadSettingError(f"BATCH_PATIENCE: {self.patience:g} s; more than 0, and 60 at most")
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
-        """Read the variables `BATCH_TASK_SECONDS`, `BATCH_REQUESTS`, `BATCH_LOST_AFTER` and `BATCH_REMEMBERED`.
+        """Read the variables `BATCH_TASK_SECONDS`, `BATCH_REQUESTS`, `BATCH_LOST_AFTER`, `BATCH_REMEMBERED` and `BATCH_PATIENCE`.
 
         Raises:
             BadSettingError: one of them makes no sense.
@@ -51,6 +55,7 @@ class Settings:
             environment.get("BATCH_REQUESTS", usual.requests),
             _whole("BATCH_LOST_AFTER", environment.get("BATCH_LOST_AFTER", str(usual.lost_after))),
             _whole("BATCH_REMEMBERED", environment.get("BATCH_REMEMBERED", str(usual.remembered))),
+            _number("BATCH_PATIENCE", environment.get("BATCH_PATIENCE", str(usual.patience))),
         )
 
 
@@ -95,3 +100,10 @@ def _whole(name: str, text: str) -> int:
         return int(text)
     except ValueError:
         raise BadSettingError(f"{name}: {text!r} is not a whole number of seconds") from None
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise BadSettingError(f"{name}: {text!r} is not a number of seconds") from None

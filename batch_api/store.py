@@ -32,7 +32,6 @@ from batch_api.problems import UnavailableError
 from batch_api.settings import BadSettingError, Lives
 from batch_api.upstream import Upstream
 
-WAIT = 1.0  # seconds for a server that does not answer
 SENDING = 5  # seconds that a lease lasts while its holder sends; a holder that needs longer renews it
 
 # Of each pair: who holds it, after this. A holder that is known to have failed is replaced, if it still is the holder.
@@ -82,12 +81,12 @@ class Task:
     is_leased: bool
 
 
-def client(url: str) -> redis.Redis:
-    """Open Redis so that a server that is gone is noticed within `WAIT`, and one that was restarted is found again."""
+def client(url: str, patience: float) -> redis.Redis:
+    """Open Redis so that a server that is gone is noticed within so many seconds, and one that was restarted is found again."""
     if not url.startswith(("redis://", "rediss://", "unix://")):
         raise BadSettingError(f"the result backend has to be a Redis, not {url.partition('://')[0]}")
     again = Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,))
-    return redis.Redis.from_url(url, socket_connect_timeout=WAIT, socket_timeout=WAIT, retry=again, decode_responses=True)
+    return redis.Redis.from_url(url, socket_connect_timeout=patience, socket_timeout=patience, retry=again, decode_responses=True)
 
 
 def backend() -> Upstream:

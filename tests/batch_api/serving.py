@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from classroom.stack.server import find_server, start_server
-from tests.stack.processes import ROOT, eventually
+from tests.stack.processes import PATIENCE, ROOT, eventually
 
 Pairs = Sequence[tuple[int, int]]
 
@@ -54,7 +54,7 @@ class Api:
 
     def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
         """Make one request, over a connection of its own."""
-        connection = http.client.HTTPConnection(urlsplit(self.address).netloc, timeout=20)
+        connection = http.client.HTTPConnection(urlsplit(self.address).netloc, timeout=PATIENCE)
         start = time.monotonic()
         try:
             connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})

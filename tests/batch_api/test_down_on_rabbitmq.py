@@ -11,7 +11,7 @@ import pytest
 from classroom.stack.processes import spawn
 from classroom.stack.rabbitmq import RabbitMQ
 from tests.batch_api.serving import Api, Server, serving
-from tests.batch_api.test_down import CLIENTS, accepted, all_refused_at_once, batch, refused
+from tests.batch_api.test_down import CLIENTS, PATIENCE, accepted, all_refused_at_once, batch, refused
 from tests.stack.processes import another_worker, eventually
 from tests.stack.rabbit import needs_rabbitmq
 
@@ -49,16 +49,18 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnRabbitMQ]:
         last.callback(backend.stop)
         backend.start()
         environment = {"CELERY_BROKER_URL": rabbit.url, "CELERY_RESULT_BACKEND": backend.url}
-        yield OnRabbitMQ(rabbit, environment, last.enter_context(serving(BATCH_REQUESTS="10000 per second", **environment)))
+        api = serving(BATCH_REQUESTS="10000 per second", BATCH_PATIENCE=PATIENCE, **environment)
+        yield OnRabbitMQ(rabbit, environment, last.enter_context(api))
 
 
 def test_a_batch_is_computed_over_rabbitmq(both: OnRabbitMQ) -> None:
     wanted = batch()
-    answer = both.api.post(wanted)
-    assert answer.status == 202, answer
-    with another_worker("tutorial_tasks.celery_app", "-c", "2", **both.environment):
-        sums = [task["paramA"] + task["paramB"] for task in wanted["tasks"]]
-        assert both.api.finish(answer.headers["location"])["results"] == sums
+    with serving(**both.environment) as api:  # a patient one: the node has just started
+        answer = api.post(wanted)
+        assert answer.status == 202, answer
+        with another_worker("tutorial_tasks.celery_app", "-c", "2", **both.environment):
+            sums = [task["paramA"] + task["paramB"] for task in wanted["tasks"]]
+            assert api.finish(answer.headers["location"])["results"] == sums
 
 
 def test_one_that_says_nothing_in_the_middle_of_a_connection(both: OnRabbitMQ) -> None:
@@ -69,7 +71,7 @@ def test_one_that_says_nothing_in_the_middle_of_a_connection(both: OnRabbitMQ) -
 
 
 def test_one_that_says_nothing_to_whoever_connects(both: OnRabbitMQ) -> None:
-    with both.frozen(), serving(**both.environment) as api:
+    with both.frozen(), serving(BATCH_PATIENCE=PATIENCE, **both.environment) as api:
         refused(api, "broker")
 
 

@@ -42,7 +42,7 @@ def stopped(app: Any) -> Iterator[None]:
 @pytest.fixture
 def store(app: Any) -> Store:
     """What a service keeps, in the hands of one that is about to die."""
-    return Store(app, client(app.conf.result_backend), Lives(100, 100), 1, 100, backend())
+    return Store(app, client(app.conf.result_backend, 20), Lives(100, 100), 1, 100, backend())
 
 
 def new_pairs(count: int) -> Pairs:

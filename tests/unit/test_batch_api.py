@@ -65,9 +65,9 @@ def test_cache_status(hits: int, joined: int, sent: int, expected: str) -> None:
 
 
 def test_settings_come_from_the_environment() -> None:
-    assert Settings.from_environment({}) == Settings((3, 10), "100 per second", 60, 7 * 86_400)
-    said = {"BATCH_TASK_SECONDS": "0.5-2", "BATCH_REQUESTS": "", "BATCH_LOST_AFTER": "9", "BATCH_REMEMBERED": "5"}
-    assert Settings.from_environment(said) == Settings((0.5, 2), "", 9, 5)
+    assert Settings.from_environment({}) == Settings((3, 10), "100 per second", 60, 7 * 86_400, 1)
+    said = {"BATCH_TASK_SECONDS": "0.5-2", "BATCH_REQUESTS": "", "BATCH_LOST_AFTER": "9", "BATCH_REMEMBERED": "5", "BATCH_PATIENCE": "2.5"}
+    assert Settings.from_environment(said) == Settings((0.5, 2), "", 9, 5, 2.5)
     assert Settings.from_environment({"BATCH_TASK_SECONDS": "4"}).task_seconds == (4, 4)
 
 
@@ -81,6 +81,10 @@ def test_settings_come_from_the_environment() -> None:
         ("BATCH_LOST_AFTER", "10"),
         ("BATCH_LOST_AFTER", "1.5"),
         ("BATCH_REMEMBERED", "0"),
+        ("BATCH_PATIENCE", "long"),
+        ("BATCH_PATIENCE", "0"),
+        ("BATCH_PATIENCE", "nan"),
+        ("BATCH_PATIENCE", "inf"),
     ],
 )
 def test_a_setting_that_makes_no_sense_is_named(name: str, value: str) -> None:
@@ -255,7 +259,7 @@ class Leases:
 
 def test_with_a_slow_broker_the_leases_last_and_only_what_was_not_sent_is_free_again(monkeypatch: pytest.MonkeyPatch) -> None:
     leases = Leases()
-    broker, sender = SlowBroker(leases), Sender((0, 0))
+    broker, sender = SlowBroker(leases), Sender((0, 0), 1)
     monkeypatch.setattr(sender, "_app", broker)
     service = Service(cast(Store, leases), sender, lambda: leases.now)
     with pytest.raises(UnavailableError, match="broker"):
