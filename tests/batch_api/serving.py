@@ -8,13 +8,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from classroom import lab
+from classroom.evidence import stored
 from classroom.stack.server import find_server, start_server
 from tests.stack.processes import PATIENCE, ROOT, eventually
 
@@ -119,6 +122,30 @@ def serving(**environment: str) -> Iterator[Api]:
         _, complaints = process.communicate(timeout=20)
     assert process.returncode == 0, complaints
     assert "Traceback" not in complaints, complaints
+
+
+@contextmanager
+def caught_running(app: Any, api: Api, pairs: Callable[[], Pairs]) -> Iterator[tuple[Answer, dict[str, Any]]]:
+    """Freeze the worker in the midst of the first task of a new batch, until the block ends.
+
+    Give the receipt, and what is stored of the task.
+
+    Where the machine was so slow that the task had ended before the worker was frozen, another batch is tried.
+    """
+    try:
+        for _ in range(20):
+            answer = api.submit(pairs())
+            (id_, *_) = answer.body["taskIds"]
+            eventually(partial(stored, app, id_), "the first one has begun")
+            lab.worker.pause()
+            now = stored(app, id_) or {}
+            if now["status"] == "STARTED":
+                break
+            lab.worker.resume()
+        assert now["status"] == "STARTED", now
+        yield answer, now
+    finally:
+        lab.worker.start()
 
 
 class Server:
