@@ -4,8 +4,10 @@ import base64
 import json
 import re
 import stat
+import time
 import urllib.request as web
 from collections.abc import Iterator
+from typing import Any
 from urllib.error import HTTPError
 
 import pytest
@@ -97,15 +99,26 @@ def test_jupyterlab_has_a_flower_beside_the_notebook(course: Classroom) -> None:
     assert ask(workers)[1].startswith("<!DOCTYPE"), "JupyterLab's door, for who has no token"
 
 
+def served(request: web.Request | str) -> Any:
+    """Return the answer of the web service; None where its Redis had to wait, and it is time to ask again."""
+    try:
+        return web.urlopen(request, timeout=30)
+    except HTTPError as refused:
+        with refused:
+            assert refused.code == 503, refused
+            time.sleep(int(refused.headers["Retry-After"]))
+        return None
+
+
 def test_the_web_service_has_the_worker_add(course: Classroom) -> None:
     address = f"http://127.0.0.1:{course.ports['API']}"
     request = web.Request(f"{address}/grouptasks", b'{"tasks": [{"paramA": 1, "paramB": 5}]}', {"Content-Type": "application/json"})
-    with web.urlopen(request, timeout=10) as accepted:
+    with eventually(lambda: served(request), "the batch is taken") as accepted:
         assert accepted.status == 202
         batch = f"{address}{accepted.headers['Location']}"
 
     def results() -> list[int]:
-        with web.urlopen(batch, timeout=10) as answer:
+        with eventually(lambda: served(batch), "it is told how far it is") as answer:
             told = json.load(answer)
         return told["results"] if told["grouptaskProcessed"] else []
 
