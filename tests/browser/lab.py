@@ -27,7 +27,7 @@ from tests.stack.processes import all_gone, copy_of_the_checkout, eventually
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
 
-PATIENCE = 20_000  # milliseconds until a condition that has to come true counts as missed
+PATIENCE = 90_000  # milliseconds until a condition that has to come true counts as missed
 TOKEN = "browser-tests"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SETTINGS = {

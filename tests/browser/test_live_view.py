@@ -35,8 +35,8 @@ Gate("many").close()
 scope = Scope(app)
 display(scope.lanes())
 tasks = [add.s(1, 2)] * 24 + [slow_add.s(1, 2, 0.3)] * 4 + [count_to.s(5, 0.08)] * 6 + [flaky.s(3, 0.1)] * 5
-held = wait_at_gate.delay("many")
-print(chord(tasks)(total.s()).get(timeout=30), held.get(timeout=60))
+held = wait_at_gate.delay("many", 300)
+print(chord(tasks)(total.s()).get(timeout=60), held.get(timeout=300))
 """
 COUNT = """
 scope.settle()
@@ -47,22 +47,22 @@ print(count_transitions(history))
 FEW = """
 few = Scope(app)
 display(few.lanes())
-group(add.s(1, 2), slow_add.s(1, 2, 0.2), flaky.s(2, 0.1)).delay().get(timeout=10)
-print(wait_at_gate.delay("few").get(timeout=60))
+group(add.s(1, 2), slow_add.s(1, 2, 0.2), flaky.s(2, 0.1)).delay().get(timeout=60)
+print(wait_at_gate.delay("few", 300).get(timeout=300))
 """
 MOVING = """
 Gate("before").close(), Gate("after").close()
 moving = Scope(app)
 display(moving.stage())
-wait_at_gate.delay("before").get(timeout=60)
-group([add.s(1, 2)] * 3 + [slow_add.s(1, 2, 0.4)] * 3).delay().get(timeout=10)
-wait_at_gate.delay("after").get(timeout=60)
+wait_at_gate.delay("before", 300).get(timeout=300)
+group([add.s(1, 2)] * 3 + [slow_add.s(1, 2, 0.4)] * 3).delay().get(timeout=60)
+wait_at_gate.delay("after", 300).get(timeout=300)
 """
 BRIEF = """
 brief = Scope(app)
 display(brief.lanes())
-group(add.s(1, 2), flaky.s(2, 0.1), count_to.s(2, 0.05)).delay().get(timeout=10)
-brief.settle()
+group(add.s(1, 2), flaky.s(2, 0.1), count_to.s(2, 0.05)).delay().get(timeout=60)
+brief.settle(timeout=20)
 print(sum(len(lane.marks) for task in brief.tasks() for lane in task.lanes))
 """
 AGAIN = """
@@ -70,20 +70,20 @@ display(brief.lanes())
 """
 LATER = """
 later = add.delay(7, 7)
-later.get(timeout=10)
-brief.settle()
+later.get(timeout=60)
+brief.settle(timeout=20)
 display(brief.lanes(later, by="slot"))
 brief.lanes()
 """
 GONE = """
 gone = Scope(app)
-add.delay(1, 1).get(timeout=10)
+add.delay(1, 1).get(timeout=60)
 lab.worker.stop()
 gone.stage()
 """
 BACK = """
 lab.worker.start()
-add.delay(2, 2).get(timeout=10)
+add.delay(2, 2).get(timeout=60)
 gone.close()
 """
 LOOKED_AT = """
@@ -93,8 +93,8 @@ LOOKS = """
 looks = Scope(app)
 plan = looks.graph(chain(add.s(1, 2), group(add.s(3), flaky.si(2, 0.1), count_to.s(0.05)), total.s(), slow_add.s(1, 0.2)))
 display(plan)
-plan.apply_async().get(timeout=10)
-fail.delay("this one fails, and says so at some length").get(timeout=10, propagate=False)
+plan.apply_async().get(timeout=60)
+fail.delay("this one fails, and says so at some length").get(timeout=60, propagate=False)
 display(looks.lanes())
 display(looks.xray())
 """
@@ -113,9 +113,9 @@ for one in [one for one in globals().values() if isinstance(one, Scope)]: one.cl
 Gate("most").close()
 scope = Scope(app)
 display(scope.lanes())
-held = wait_at_gate.delay("most", 80)
+held = wait_at_gate.delay("most", 300)
 tasks = group([count_to.s(110, 0)] * 85 + [add.s(1, 2)] * 150)
-print(len(tasks.delay().get(timeout=70)), held.get(timeout=85))
+print(len(tasks.delay().get(timeout=200)), held.get(timeout=300))
 """
 CELLS = [CONNECT, MANY, COUNT, BRIEF, AGAIN, LATER, GONE, BACK, LOOKED_AT, FEW, MOVING, LOOKS, ASK, ANSWER, MOST]
 CONNECT_CELL, MANY_CELL, COUNT_CELL, BRIEF_CELL, AGAIN_CELL, LATER_CELL, GONE_CELL, BACK_CELL, *OTHER_CELLS = range(len(CELLS))
@@ -130,6 +130,11 @@ NOTE_WHAT_IS_SAID = """(number) => {
     if (this.role === "log" && node.contains(this)) announced.push([performance.now(), children[0].textContent]);
     return replace.apply(this, children);
   };
+}"""
+NOTE_THE_ICONS = """(cell) => {
+  window.icons = [];
+  const note = (all) => icons.push(...all.map(({ target }) => target.dataset.icon));
+  new MutationObserver(note).observe(cell, { subtree: true, attributeFilter: ["data-icon"] });
 }"""
 FRAMES = "async (count) => { for (; count; count -= 1) await new Promise(requestAnimationFrame); }"
 FOCUSED = "[document.activeElement.getAttribute('role'), document.activeElement.getAttribute('aria-label')]"
@@ -216,14 +221,14 @@ def test_ten_thousand_transitions_are_drawn_while_the_cell_blocks(notebook: Note
     notebook.run(MOST_CELL)
     picture = notebook.scope(MOST_CELL)
     picture.wait_for()
-    notebook.wait_for(picture, f"root.dataset.transitions >= arg && {MARKS} >= arg", 10_000, within=60_000)
+    notebook.wait_for(picture, f"root.dataset.transitions >= arg && {MARKS} >= arg", 10_000, within=180_000)
     assert notebook.runs(MOST_CELL), "the cell ended before they were drawn"
     server.open_gates("most")
     assert notebook.finished(MOST_CELL).split() == ["235", "most"]
     notebook.run(COUNT_CELL)
     expected = int(notebook.finished(COUNT_CELL))
     assert expected >= 85 * 114 + 150 * 4
-    notebook.wait_for(picture, "Number(root.dataset.transitions) === arg", expected, within=5000)
+    notebook.wait_for(picture, "Number(root.dataset.transitions) === arg", expected)
 
 
 def test_a_reload_keeps_the_picture_of_a_saved_notebook(notebook: Notebook) -> None:
@@ -312,7 +317,7 @@ def test_a_notebook_whose_kernel_is_gone_shows_the_stills(opened: Notebook, serv
     try:
         address = server.write(
             "tomorrow.ipynb",
-            [CONNECT.strip(), "scope = Scope(app)\nscope.stage()", "add.delay(2, 3).get(timeout=10)", ASK.strip(), WAITING.strip()],
+            [CONNECT.strip(), "scope = Scope(app)\nscope.stage()", "add.delay(2, 3).get(timeout=60)", ASK.strip(), WAITING.strip()],
         )
         book.open(address)
         for number in range(4):
@@ -354,10 +359,10 @@ def test_a_replay_goes_on_to_its_end_where_nothing_is_left_to_draw(notebook: Not
     notebook.finished(BRIEF_CELL)
     picture = notebook.scope(BRIEF_CELL)
     notebook.wait_for(picture, "root.querySelector('.ts-live').hidden")  # it stands still, some time after its last mark
+    notebook.cell(BRIEF_CELL).evaluate(NOTE_THE_ICONS)
     picture.get_by_role("button", name="from the beginning").click()
-    notebook.wait_for(picture, "root.querySelector('[data-icon]').dataset.icon === 'pause'")
     told = "root.querySelector('.ts-time').value.split(' ')"
-    notebook.wait_for(picture, f"{told}[0] === {told}[3] && root.querySelector('[data-icon]').dataset.icon === 'play'")
+    notebook.wait_for(picture, f"icons.join(' ').endsWith('pause play') && {told}[0] === {told}[3]")
 
 
 def test_the_reader_works_with_the_picture_while_the_cell_blocks(notebook: Notebook, server: Lab) -> None:
@@ -433,40 +438,48 @@ ROW = 22  # pixels between two tokens of a column
 
 @pytest.mark.parametrize("wish", ["reduce", "no-preference"])
 def test_who_wants_no_motion_gets_none(notebook: Notebook, server: Lab, wish: Literal["reduce", "no-preference"]) -> None:
-    page = notebook.page
-    page.emulate_media(reduced_motion=wish)
+    notebook.page.emulate_media(reduced_motion=wish)
     try:
-        notebook.run(MOVING_CELL)
-        picture = notebook.scope(MOVING_CELL)
-        notebook.wait_for(picture, "root.querySelector('.run')")
-        picture.evaluate(
-            """(root) => {
-                 window.places = {};
-                 new MutationObserver((all) => {
-                   for (const { target } of all)
-                     if (target.dataset.uuid) (places[target.dataset.uuid] ??= new Set()).add(target.getAttribute("transform"));
-                 }).observe(root, { subtree: true, attributeFilter: ["transform"] });
-               }"""
-        )
-        server.open_gates("before")
-        notebook.wait_for(picture, "root.querySelectorAll('[data-state=SUCCESS]').length === 7 && root.querySelector('.run')")
-        running = picture.evaluate("(root) => root.getAnimations({ subtree: true }).length")
-        keep(picture, f"motion-{wish}")
-        server.open_gates("after")
-        notebook.finished(MOVING_CELL)
-        places = page.evaluate("Object.values(places).map((one) => [...one].map((at) => at.match(/[\\d.]+/g).map(Number)))")
-        columns = max(len({x for x, _ in token}) for token in places)
-        nearest = min(math.dist(one, other) for token in places for one, other in combinations(token, 2))
-        if wish == "reduce":
-            assert running == 0
-            assert columns <= 4, "a token is in the queue, with the worker, in a slot, at its end, and nowhere between"
-            assert nearest > ROW / 2, "where the tokens before it leave, it moves up by a row, and is nowhere between"
-        else:
-            assert running >= 1, "the line below a running task"
-            assert columns > 4
-            assert nearest < ROW / 2
+        for _ in range(5):  # a browser that draws nothing for a second shows where a token is at last, and no way
+            running, columns, nearest = motion(notebook, server, wish)
+            if wish == "reduce":
+                assert running == 0
+                assert columns <= 4, "a token is in the queue, with the worker, in a slot, at its end, and nowhere between"
+                assert nearest > ROW / 2, "where the tokens before it leave, it moves up by a row, and is nowhere between"
+            else:
+                assert running >= 1, "the line below a running task"
+            if nearest < math.inf if wish == "reduce" else columns > 4 and nearest < ROW / 2:
+                return
+        pytest.fail(f"no token was seen to move: {columns} columns, {nearest} pixels")
     finally:
-        page.emulate_media(reduced_motion="null")
+        notebook.page.emulate_media(reduced_motion="null")
+
+
+def motion(notebook: Notebook, server: Lab, name: str) -> tuple[int, int, float]:
+    """Return how many animations go on, in how many columns a token was at most, and how near to each other two places of one were."""
+    notebook.run(MOVING_CELL)
+    picture = notebook.scope(MOVING_CELL)
+    notebook.wait_for(picture, "root.querySelector('.run')")
+    picture.evaluate(
+        """(root) => {
+             window.places = {};
+             new MutationObserver((all) => {
+               for (const { target } of all)
+                 if (target.dataset.uuid) (places[target.dataset.uuid] ??= new Set()).add(target.getAttribute("transform"));
+             }).observe(root, { subtree: true, attributeFilter: ["transform"] });
+           }"""
+    )
+    server.open_gates("before")
+    notebook.wait_for(picture, "root.querySelectorAll('[data-state=SUCCESS]').length === 7 && root.querySelector('.run')")
+    running = picture.evaluate("(root) => root.getAnimations({ subtree: true }).length")
+    keep(picture, f"motion-{name}")
+    server.open_gates("after")
+    notebook.finished(MOVING_CELL)
+    notebook.wait_for(picture, "!root.querySelector('.run')")  # else it would be taken for the next one
+    places = notebook.page.evaluate("Object.values(places).map((one) => [...one].map((at) => at.match(/[\\d.]+/g).map(Number)))")
+    columns = max((len({x for x, _ in token}) for token in places), default=0)
+    nearest = min((math.dist(one, other) for token in places for one, other in combinations(token, 2)), default=math.inf)
+    return running, columns, nearest
 
 
 TABS = {0: ("lanes", "graph", "states", "witnesses", "table"), 1: ("stage", "slots", "lanes")}  # of the plan, and of all tasks
