@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, Timer
 from typing import Any
 
 import pytest
@@ -171,6 +171,22 @@ def test_fifty_clients_at_once_are_not_kept_waiting_by_one_that_says_nothing(two
     finally:
         server.thaw()
     found_again(two.api)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("what", ["broker", "backend"])
+def test_whoever_wants_a_patient_service_gets_one(two: Two, what: str) -> None:
+    server: Server = getattr(two, what)
+    with serving(BATCH_PATIENCE="60", **two.environment) as api:
+        accepted(api)
+        server.freeze()
+        later = Timer(2 * float(PATIENCE), server.thaw)
+        later.start()
+        try:
+            answer = api.post(batch())
+        finally:
+            later.join()
+    assert answer.status == 202, answer
 
 
 def test_a_batch_that_was_refused_in_the_middle_is_whole_at_the_next_try(two: Two) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from threading import Timer
 
 import pytest
 
@@ -73,6 +74,21 @@ def test_one_that_says_nothing_in_the_middle_of_a_connection(both: OnRabbitMQ) -
 def test_one_that_says_nothing_to_whoever_connects(both: OnRabbitMQ) -> None:
     with both.frozen(), serving(BATCH_PATIENCE=PATIENCE, **both.environment) as api:
         refused(api, "broker")
+
+
+def test_whoever_wants_a_patient_service_gets_one(both: OnRabbitMQ) -> None:
+    node = both.rabbit.node
+    assert node
+    with serving(BATCH_PATIENCE="60", **both.environment) as api:
+        accepted(api)
+        with both.frozen():
+            later = Timer(2 * float(PATIENCE), node.send_signal, [signal.SIGCONT])
+            later.start()
+            try:
+                answer = api.post(batch())
+            finally:
+                later.join()
+    assert answer.status == 202, answer
 
 
 def test_fifty_clients_at_once_are_not_kept_waiting(both: OnRabbitMQ) -> None:
