@@ -13,7 +13,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from classroom import connections, doctor, evidence, hints, leftovers, web
+from classroom import connections, doctor, evidence, hints, leftovers, questions, web
 from classroom import my_tasks as own_tasks
 from classroom import progress as exercises_passed
 from classroom.another_worker import AnotherWorker as another_worker
@@ -43,7 +43,7 @@ __all__ = [
     "worker",
 ]
 
-_FINISH_WITHIN = 5.0  # seconds
+FINISH_WITHIN = 5.0  # seconds that a worker which is about to stop may take for what it has
 
 _connected_to: str | None = None
 
@@ -149,7 +149,7 @@ class _Worker:
 
     def stop(self) -> None:
         """Stop the worker; it finishes what it runs and gives back the rest. Return when it is gone."""
-        if running := [worker.node for worker in workers.found() if worker.state == "running"]:
+        if running := workers.running():
             _let_finish(running)
         workers.ask("stop worker")
         _give_back()
@@ -249,12 +249,15 @@ def _let_finish(nodes: list[str]) -> None:
     A prefork worker that is told to stop while a process of its pool takes or ends a task can wait for that process for
     ever: each waits for the other to read (billiard.pool, `_ensure_messages_consumed`).
     """
-    control = _app().control
+    deadline = time.monotonic() + FINISH_WITHIN
+
+    def answers(command: str, **arguments: str) -> list[Any]:
+        left = deadline - time.monotonic()
+        return [answer for reply in questions.ask(_app(), command, left, len(nodes), nodes, **arguments) for answer in reply.values()]
+
     for queue in QUEUES:
-        control.cancel_consumer(queue, destination=nodes, reply=True, timeout=1, limit=len(nodes))
-    inspect = control.inspect(destination=nodes, limit=len(nodes), timeout=1)
-    deadline = time.monotonic() + _FINISH_WITHIN
-    while time.monotonic() < deadline and any(any((ask() or {}).values()) for ask in (inspect.reserved, inspect.active)):
+        answers("cancel_consumer", queue=queue)
+    while time.monotonic() < deadline and any(any(answers(question)) for question in ("reserved", "active")):
         time.sleep(0.02)
 
 

@@ -16,12 +16,13 @@ from typing import Any
 import psutil
 from celery import Celery
 
-from classroom import evidence
+from classroom import evidence, questions
 from classroom.stack import client, workers
 from classroom.stack.presence import Elsewhere
 from classroom.stack.worker_process import QUEUES
 
 _LOOK = "classroom_look"  # what our worker knows beside Celery's own commands (classroom/stack/worker_side.py)
+_ANSWERS_WITHIN = 10.0  # seconds: who takes silence for a clean bench lets a lesson begin on what another has left
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,12 @@ class Bench:
 
 
 def look(app: Celery, worker_runs: bool) -> Bench:
-    """See what is there."""
+    """See what is there; a worker that does not answer reads no queue."""
     said: list[dict[str, Any]] = []
-    for timeout in (0.5, 1.5) * worker_runs:  # a question in the first moments after a worker's start can get lost
-        nodes = workers.nodes()
-        if replies := app.control.broadcast(_LOOK, reply=True, limit=len(nodes), timeout=timeout, destination=nodes):
-            said = [answer for reply in replies for answer in reply.values()]
-            break
+    if worker_runs:
+        nodes = workers.running() or workers.nodes()
+        replies = questions.ask(app, _LOOK, _ANSWERS_WITHIN, len(nodes), nodes)
+        said = [answer for reply in replies for answer in reply.values()]
     in_worker = {task.id: task for answer in said for task in (Task(*found) for found in answer["tasks"])}
     # What a worker had that was killed is still in its hands, as far as the broker knows.
     for message in evidence.unacknowledged(app):

@@ -16,12 +16,13 @@ from amqp.exceptions import NotFound
 from celery import Celery
 from kombu.connection import Connection
 
+from classroom import questions
 from classroom.errors import ClassroomError
 from taskscope.errors import ScopeError
 from taskscope.messages import Message
 from taskscope.rabbitmq import management_of
 
-_ANSWER_WITHIN = (0.5, 1.5)  # seconds; a question in the first moments after a worker's start can get lost, so there is a second one
+_ANSWER_WITHIN = (2.0, 3.0)  # seconds; a question in the first moments after a worker's start can get lost, so there is a second one
 
 
 def is_broker(app: Celery) -> bool:
@@ -125,8 +126,8 @@ def _size(connection: Connection, queue: str) -> tuple[int, int]:
 
 
 def _ask(app: Celery, question: str, workers: int) -> list[dict[str, Any]]:
-    for timeout in _ANSWER_WITHIN:
-        if replies := app.control.broadcast(question, reply=True, limit=workers, timeout=timeout):
+    for within in _ANSWER_WITHIN:
+        if replies := questions.ask(app, question, within, workers):
             return [item for reply in replies for items in reply.values() for item in items]
     raise ClassroomError("what a worker has taken only the worker knows, and none answers", "lab.worker.start()")
 

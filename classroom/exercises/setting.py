@@ -66,14 +66,19 @@ def nobody_listening() -> Iterator[None]:
         yield
 
 
-def nothing_left_to_do(timeout: float = 6) -> None:
+def nothing_left_to_do(timeout: float = 10) -> None:
     """Wait until the worker has nothing left of what was tried before.
 
     Raises:
         ClassroomError: it still has, for instance a task that waits at a gate.
     """
+
+    def idle() -> bool:
+        bench = leftovers.look(the_app(), worker_runs=True)
+        return bool(bench.read) and not bench.in_worker  # one that does not answer may have something
+
     evidence.wait_until(
-        lambda: not leftovers.look(the_app(), worker_runs=True).in_worker,
+        idle,
         timeout,
         "the worker has done what it was given before",
         "lab.connect(), which clears that away, then run this cell again",

@@ -38,6 +38,11 @@ def nodes() -> list[str]:
     return [worker.node for worker in found()] or [NODE]
 
 
+def running() -> list[str]:
+    """Name those that run, as Celery knows them."""
+    return [worker.node for worker in found() if worker.state == "running"]
+
+
 def state() -> str:
     """Say in a word how they are: running when one does; of somebody else's, who don't listen to us, we know nothing."""
     states = [worker.state for worker in found()]

@@ -15,7 +15,7 @@ from unittest.mock import Mock
 import pytest
 from celery.exceptions import TimeoutError as CeleryTimeoutError
 
-from classroom import doctor
+from classroom import doctor, questions
 from classroom.doctor import Finding
 from classroom.errors import typed
 from classroom.stack import client, workers
@@ -172,7 +172,6 @@ class Answerless:
     def __init__(self, error: Exception) -> None:
         result = SimpleNamespace(get=Mock(side_effect=error))
         self.tasks = {"tutorial_tasks.arithmetic.add": SimpleNamespace(apply_async=lambda *args, **options: result)}
-        self.control = SimpleNamespace(broadcast=lambda *args, **options: [])
         self.backend = Mock()
 
 
@@ -190,6 +189,7 @@ def test_a_log_is_read_where_the_worker_is(
 ) -> None:
     monkeypatch.setattr(client, "is_outside", lambda: outside)
     monkeypatch.setattr(workers, "found", lambda: ["a worker"] if kept else [])
+    monkeypatch.setattr(questions, "ask", lambda *args, **options: [])
     app: Any = Answerless(error)
     finding = doctor.check_round_trip(app)
     assert "did not come back" in finding.seen
