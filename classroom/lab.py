@@ -25,6 +25,7 @@ from classroom.stack import client, presence, workers
 from classroom.stack.place import Place
 from classroom.stack.task_code import sources
 from classroom.stack.worker_process import CONCURRENCY, QUEUES
+from classroom.time_limit import not_counted
 
 __all__ = [
     "another_worker",
@@ -147,6 +148,7 @@ class _Worker:
         """Start the worker, or let a paused one go on; return when it is ready."""
         workers.ask("start worker")
 
+    @not_counted()
     def stop(self) -> None:
         """Stop the worker; it finishes what it runs and gives back the rest. Return when it is gone."""
         if running := workers.running():

@@ -13,6 +13,7 @@ from classroom.errors import ClassroomError
 from classroom.stack import client
 from classroom.stack.keeping import Meeting, Worker
 from classroom.stack.worker_process import NODE
+from classroom.time_limit import not_counted
 
 _WITHIN = 40.0  # seconds: a worker may take ten to stop and twenty to start
 
@@ -49,6 +50,7 @@ def state() -> str:
     return "running" if "running" in states or not states else states[0]
 
 
+@not_counted()
 def ask(verb: str, **arguments: Any) -> None:
     """Have every worker's owner do something.
 
