@@ -3,7 +3,7 @@
 import contextlib
 import inspect
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from celery import Celery, Task
@@ -72,17 +72,34 @@ def nothing_left_to_do(timeout: float = 10) -> None:
     Raises:
         ClassroomError: it still has, for instance a task that waits at a gate.
     """
-
-    def idle() -> bool:
-        bench = leftovers.look(the_app(), worker_runs=True)
-        return bool(bench.read) and not bench.in_worker  # one that does not answer may have something
-
     evidence.wait_until(
-        idle,
+        _worker_is_without(lambda _: True),
         timeout,
         "the worker has done what it was given before",
         "lab.connect(), which clears that away, then run this cell again",
     )
+
+
+def had_their_turn(task_ids: Collection[str]) -> None:
+    """Wait until the worker, which runs, has come to these tasks and is through with them: what is not done then never will be.
+
+    Raises:
+        ClassroomError: it takes too long.
+    """
+    from tutorial_tasks.arithmetic import add
+
+    for last in [add.apply_async((0, 0), queue=queue) for queue in QUEUES]:  # each queue is read in its order
+        finished(last.id)
+        last.forget()
+    evidence.wait_until(_worker_is_without(lambda task_id: task_id in task_ids), 20, "the worker is through with what it was given")
+
+
+def _worker_is_without(meant: Callable[[str], bool]) -> Callable[[], bool]:
+    def is_so() -> bool:
+        bench = leftovers.look(the_app(), worker_runs=True)
+        return bool(bench.read) and not any(meant(task.id) for task in bench.in_worker)  # one that does not answer may have some
+
+    return is_so
 
 
 def worker_runs() -> bool:
@@ -102,16 +119,17 @@ def settled(queue: str = "celery") -> list[evidence.Message]:
     return messages
 
 
+def is_done(task_id: str) -> dict[str, Any] | None:
+    """Return what the backend has about a task that has come to its end; None as long as it has not."""
+    kept = evidence.stored(the_app(), task_id)
+    return kept if kept and kept["status"] in ("SUCCESS", "FAILURE", "REVOKED") else None
+
+
 def finished(task_id: str, timeout: float = 20) -> dict[str, Any]:
     """Wait until the backend has a final state for a task, and return what it has.
 
     Raises:
         ClassroomError: it has none in time.
     """
-
-    def final() -> dict[str, Any] | None:
-        kept = evidence.stored(the_app(), task_id)
-        return kept if kept and kept["status"] in ("SUCCESS", "FAILURE", "REVOKED") else None
-
-    kept: dict[str, Any] = evidence.wait_until(final, timeout, f"task {task_id} is done")
+    kept: dict[str, Any] = evidence.wait_until(lambda: is_done(task_id), timeout, f"task {task_id} is done")
     return kept
