@@ -14,7 +14,7 @@ WRONG = [
     ("02.1", "misspelt queue", "add.apply_async((2, 3), queue='sloww', countdown=2, expires=5)", "spelt right"),
     ("02.1", "never stale", "add.apply_async((2, 3), queue='slow', countdown=2)", "has no expires"),
     ("02.1", "misspelt and put off", "add.apply_async((2, 3), queue='sloww', countdown=600)", "spelt right"),
-    ("02.1", "counts from the start", "add.apply_async((2, 3), queue='slow', countdown=2, expires=7)", "expires is 7.0 s"),
+    ("02.1", "counts from the start", "add.apply_async((2, 3), queue='slow', countdown=2, expires=7)", "s after the call, not 5;"),
     ("02.1", "no time zone", "add.apply_async((2, 3), queue='slow', eta=datetime.now() + timedelta(seconds=2), expires=5)", "no time zone"),
     (
         "02.1",
@@ -25,8 +25,8 @@ WRONG = [
     ("02.1", "other numbers", "add.apply_async((3, 2), queue='slow', countdown=2, expires=5)", "not add(2, 3)"),
     ("02.2", "constant", "return 'REVOKED'", "0 messages were sent"),
     ("02.2", "revoked", "add.delay(1, 1).revoke()", "no expires"),
-    ("02.2", "good for too long", "add.apply_async((1, 1), expires=30)", "30.0 s, not after one"),
-    ("02.2", "stale at once", "add.apply_async((1, 1), expires=0.1)", "0.1 s, not after one"),
+    ("02.2", "good for too long", "add.apply_async((1, 1), expires=30)", "goes stale after 30."),
+    ("02.2", "stale at once", "add.apply_async((1, 1), expires=0.1)", "s, not after one"),
     ("02.2", "the other queue", "add.apply_async((1, 1), queue='slow', expires=1)", 'the queue "slow"'),
     ("02.2", "other numbers", "add.apply_async((1, 2), expires=1)", "not add(1, 1)"),
 ]
