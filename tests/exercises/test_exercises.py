@@ -15,7 +15,7 @@ import pytest
 
 from classroom import evidence, lab, progress
 from classroom.errors import ClassroomError
-from classroom.exercises import Outcome, check
+from classroom.exercises import Outcome, check, lesson_09
 from classroom.exercises.model import NOT_ATTEMPTED, NOT_YET, PASSED, RAISED
 from classroom.exercises.setting import the_app
 from classroom.stack import client
@@ -190,6 +190,25 @@ def test_a_worker_that_starts_slowly_is_not_the_learner_s_mistake(monkeypatch: p
     else:
         with pytest.raises(ClassroomError, match=r"stale before it was there, 3 times\n  next: end some other programs"):
             verdict("02.1", solution)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("late", [1, 3])
+def test_a_source_that_opens_too_late_is_not_the_learner_s_mistake(monkeypatch: pytest.MonkeyPatch, late: int) -> None:
+    tried_again, times = lesson_09._tried_again, iter(range(1, 100))
+
+    def open_late(scope: Any, fourth: Any) -> None:
+        tried_again(scope, fourth)
+        if next(times) <= late:
+            evidence.wait_until(lambda: scope.tasks([fourth.id])[0].state == "FAILURE", 10, "it has given up")
+
+    monkeypatch.setattr(lesson_09, "_tried_again", open_late)
+    exercise = EXERCISES["09.1"]
+    if late == 1:
+        assert verdict("09.1", exercise.solution, exercise.my_tasks).verdict == PASSED
+    else:
+        with pytest.raises(ClassroomError, match=r"that it gave up, 3 times\n  next: end some other programs"):
+            verdict("09.1", exercise.solution, exercise.my_tasks)
 
 
 def test_a_result_in_place_of_the_function_is_explained() -> None:
