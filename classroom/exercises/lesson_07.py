@@ -13,7 +13,8 @@ from celery.result import AsyncResult, GroupResult
 from classroom import evidence, lab
 from classroom.errors import ClassroomError
 from classroom.exercises.model import Answer, NotYet, exercise, run
-from classroom.exercises.setting import discard, finished, the_app, worker_as_it_was
+from classroom.exercises.setting import discard, finished, is_done, the_app, worker_as_it_was
+from classroom.stack.worker_process import QUEUES
 
 if TYPE_CHECKING:
     from taskscope import Scope
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _WANTED = ["add(1, 1)", "add(2, 2)", "add(3, 3)"]
 _STEPS = 4  # of a chain that is broken in one of them
+_ENDS_WITHIN = 10.0  # seconds for a task, from the end of the one before it
 
 
 @exercise("07.1")
@@ -38,19 +40,20 @@ def three_in_a_row(answer: Answer) -> str:
         scope.settle(family)
         ran = sorted((task for task in scope.tasks(family) if _started(task)), key=_started)
         _one_message(list(sent))
-        calls = [_call(task.id) for task in ran]
-        for task, call in zip(ran, calls, strict=True):
+        called = {task.id: _call(task.id) for task in ran}
+        for task in ran:
             if task.state == "FAILURE":
-                raise NotYet(_why_it_failed(task, call))
-        if sorted(calls) == _WANTED != calls:
-            raise NotYet(f"all three ran, but in the order {', '.join(calls)}")
-        if calls != _WANTED:
+                raise NotYet(_why_it_failed(task, called[task.id]))
+        calls = list(called.values())
+        if sorted(calls) != _WANTED:
             raise NotYet(
                 f"what ran was {', '.join(calls)}; it should be {', '.join(_WANTED)}. "
                 "A step made with .s gets the answer of the one before it as its first argument, one made with .si does not"
             )
-        called = {task.id: call for task, call in zip(ran, calls, strict=True)}
-        for before, task in pairwise(ran):
+        if calls != _WANTED and _is_chain(ran):
+            raise NotYet(f"all three ran, but in the order {', '.join(calls)}")
+        # Two that the same task has sent begin in any order: what is wrong with them is who sent them.
+        for before, task in pairwise(sorted(ran, key=lambda task: called[task.id])):
             if task.parent != before.id:
                 raise NotYet(f"{called[task.id]} was sent by {called.get(task.parent, 'nobody')}, not by {called[before.id]}")
     return "one message left your notebook; the worker did the three in order, and each was sent by the one before it"
@@ -81,19 +84,27 @@ def _watching() -> Iterator["Scope"]:
 def _family(scope: "Scope", task_id: str) -> list[str]:
     """Wait for a task and for all that it sent, and return their ids; a task that has ended has stored its children."""
     try:
-        finished(task_id, timeout=3)
+        found = evidence.wait_until(lambda: is_done(task_id) or _unread(scope, task_id), _ENDS_WITHIN, "a step has ended")
     except ClassroomError:
-        [task] = scope.tasks([task_id])
-        for message in evidence.waiting(the_app(), task.queue or "celery"):
-            if message.id == task_id:
-                discard(message)  # one that the worker sent is in no list of what the notebook sent
-                raise NotYet(f'{message.label} lay in the queue "{task.queue}", and nobody took it; leave the queue out') from None
-        raise NotYet("a task that you sent, or one after it, has not ended after 3 seconds") from None
+        raise NotYet(f"a task that you sent, or one after it, has not ended after {_ENDS_WITHIN:g} seconds") from None
+    if isinstance(found, evidence.Message):
+        discard(found)  # one that the worker sent is in no list of what the notebook sent
+        raise NotYet(f'{found.label} lay in the queue "{found.queue}", and nobody took it; leave the queue out')
     members = [task_id]
     for child in the_app().AsyncResult(task_id).children or []:
         for result in child.results if isinstance(child, GroupResult) else [child]:
             members += _family(scope, result.id)
     return members
+
+
+def _unread(scope: "Scope", task_id: str) -> evidence.Message | None:
+    """Find the message of a task in a queue that the worker does not read."""
+    queues = {task.queue for task in scope.tasks([task_id])} - {*QUEUES, ""}
+    return next((message for queue in queues for message in evidence.waiting(the_app(), queue) if message.id == task_id), None)
+
+
+def _is_chain(tasks: Sequence["Task"]) -> bool:
+    return all(task.parent == before.id for before, task in pairwise(tasks))
 
 
 def _one_message(sent: Sequence[str]) -> None:
@@ -133,9 +144,13 @@ def _broken_chain(place: int) -> list[AsyncResult]:
 
 def _name_the_culprit(answer: Answer, scope: "Scope", results: Sequence[AsyncResult]) -> None:
     ids = [result.id for result in results]
+
+    def raised() -> list[str]:  # those that inherited their FAILURE sent no event
+        return [task.id for task in scope.tasks(ids) if task.said.get("event") == "FAILURE"]
+
+    [culprit] = evidence.wait_until(raised, 10, "the worker has told which step raised")
     scope.settle(ids)
     heard = {task.id: task for task in scope.tasks(ids)}
-    [culprit] = [name for name, task in heard.items() if task.said.get("event") == "FAILURE"]
     named = run(answer, results[-1])
     if isinstance(named, AsyncResult):
         raise NotYet("you returned a result; return its id, result.id")
