@@ -130,13 +130,13 @@ def _sent_body(body: dict[str, Any]) -> str:
     queue = _queue(body)
     if queue in QUEUES:
         return f"ended as {finished(_id(body))['status']}"
-    evidence.wait_until(lambda: any(message.id == _id(body) for message in evidence.waiting(the_app(), queue)), 5, "the body was sent")
+    evidence.wait_until(lambda: any(message.id == _id(body) for message in evidence.waiting(the_app(), queue)), 10, "the body was sent")
     return f'waits in the queue "{queue}"'
 
 
 def _counted(group: str, number: int) -> None:
     """Wait until the backend has counted so many of a header."""
-    evidence.wait_until(lambda: gate(the_app(), group).counted == number, 5, f"{number} of a header are counted")
+    evidence.wait_until(lambda: gate(the_app(), group).counted == number, 10, f"{number} of a header are counted")
 
 
 def _hand_over(message: evidence.Message) -> None:
