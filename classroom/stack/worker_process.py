@@ -22,7 +22,7 @@ RABBITMQ_NODE = "rabbit@lab"
 CONCURRENCY = 2
 READY_FD = "CLASSROOM_READY_FD"  # in a worker's environment: the pipe in which it says that it is ready
 
-_READY_WITHIN = 20.0  # seconds that a worker may take to start
+READY_WITHIN = 20.0  # seconds that a worker may take to start
 
 
 class WorkerProcess:
@@ -77,7 +77,7 @@ class WorkerProcess:
             )
         os.close(ready)
         with open(report) as pipe:
-            said = read_line_within(pipe, _READY_WITHIN, giving_up)
+            said = read_line_within(pipe, READY_WITHIN, giving_up)
         if said:
             self.describe(worker="running", worker_pid=self.process.pid, tasks=json.loads(said), trouble="")
             return

@@ -14,15 +14,16 @@ import pytest
 
 from classroom import lab
 from classroom.leftovers import is_somebody_s
-from classroom.stack import client
-from classroom.stack.rabbitmq import READY_WITHIN
+from classroom.stack import client, rabbitmq, worker_process
+from classroom.stack.processes import STOP_WITHIN
 from tests.notebooks.compare import shown
 from tests.notebooks.kernel import Kernel, kernel, text
 from tests.notebooks.lessons import LESSONS, Lesson
 
 CONNECT = "from classroom import lab\nlab.connect()"
-HURRY = 25  # seconds that a cell in disorder may take: Celery's own patience with a broker that is gone, and a stop of the worker
-RABBITMQ_HURRY = HURRY + int(READY_WITHIN)  # what starts a RabbitMQ may take what that may take: on a busy machine more than 25
+RESTART = lab.FINISH_WITHIN + STOP_WITHIN + worker_process.READY_WITHIN  # seconds that the worker may take, busy as it is
+HURRY = int(RESTART) + 10  # seconds that a cell in disorder may take: Celery's own patience with a broker that is gone, or a restart
+RABBITMQ_HURRY = HURRY + int(rabbitmq.READY_WITHIN)  # what starts a RabbitMQ may take what that may take
 
 LESSON = {lesson.number: lesson for lesson in LESSONS}
 all_lessons = pytest.mark.parametrize("lesson", LESSONS, ids=[lesson.path.stem for lesson in LESSONS])
