@@ -6,14 +6,15 @@ import signal
 import tempfile
 import uuid
 
-from classroom import evidence, lab
+from classroom import evidence, lab, questions
 from classroom.another_worker import NODE, AnotherWorker
 from classroom.errors import ClassroomError
 from classroom.exercises.model import Answer, NotYet, exercise, run
 from classroom.exercises.setting import finished, the_app
 
 _QUEUE = "trial"
-_ENDS_WITHIN = 6.0  # seconds after the learner's function
+_ENDS_WITHIN = 10.0  # seconds after the learner's function
+_ANSWERS_WITHIN = 10.0  # seconds for a worker that runs, to a question or with a task
 
 
 @exercise("12.1")
@@ -84,7 +85,7 @@ def remember(answer: Answer) -> str:
     with tempfile.TemporaryDirectory(prefix="remember-") as folder:
         worker = _worker_with(answer, folder)
         try:
-            if not app.control.revoke(unwanted, destination=[NODE], reply=True, limit=1, timeout=3):
+            if not questions.ask(app, "revoke", _ANSWERS_WITHIN, destination=[NODE], task_id=unwanted):
                 raise NotYet(f"no worker with the name {NODE} heard the revoke: leave its name, and its ear, as they are")
             worker.stop()
             worker = _worker_with(answer, folder)
@@ -112,7 +113,7 @@ def _worker_with(answer: Answer, folder: str) -> AnotherWorker:
 
 def _done_by(task_id: str) -> None:
     try:
-        finished(task_id, timeout=5)
+        finished(task_id, _ANSWERS_WITHIN)
     except ClassroomError:
         raise NotYet("with these options the worker does no task any more") from None
 
