@@ -329,8 +329,9 @@ def _stranger(app: Celery) -> str:
     nodes = [node for node, queues in reads.items() if {queue["name"] for queue in queues} & set(QUEUES)]
     if not nodes:
         return ""
-    known = app.control.inspect(timeout=_HEARD_WITHIN, destination=nodes, limit=len(nodes)).registered() or {}
-    return next((node for node, tasks in known.items() if not ours & {line.split(" ")[0] for line in tasks}), "")
+    replies = questions.ask(app, "registered", _HEARD_WITHIN, len(nodes), nodes)
+    known = [found for reply in replies for found in reply.items()]
+    return next((node for node, tasks in known if not ours & {line.split(" ")[0] for line in tasks}), "")
 
 
 def _our_tasks(app: Celery) -> set[str]:
