@@ -36,7 +36,7 @@ from classroom.stack.worker_process import QUEUES
 
 PYTHON = (3, 11)
 _PATIENCE = 2.0  # seconds for a server or a worker to answer: they are near, or they are not there
-_OURS_WITHIN = 10.0  # seconds for our own worker, which runs: on a busy computer it answers late
+_OURS_WITHIN = (2.0, 8.0)  # seconds for our own worker, which runs: on a busy computer it answers late
 _HEARD_WITHIN = 1.0  # seconds for workers that nobody knows of
 _ON_YOUR_OWN = "a CELERY_KEY_PREFIX of your own, for the worker and here, or another database: redis://.../1"
 
@@ -342,9 +342,8 @@ def _our_tasks(app: Celery) -> set[str]:
 
 def _answers(app: Celery, command: str) -> dict[str, Any]:
     """Ask all workers, and return at the first answer instead of waiting the whole time as `inspect` does."""
-    # Our own worker runs, and hears questions before it says so. Of another one a question in the first moments after its start
-    # can get lost, so there is a second one.
-    for within in (0.5, _PATIENCE - 0.5) if client.is_outside() else (_OURS_WITHIN,):
+    # A question in the first moments after a worker's start can get lost, so there is a second one.
+    for within in (0.5, _PATIENCE - 0.5) if client.is_outside() else _OURS_WITHIN:
         if replies := questions.ask(app, command, within):
             return {node: answer for reply in replies for node, answer in reply.items()}
     return {}
