@@ -29,6 +29,9 @@ api: .venv/.installed ## serve batches of tasks over HTTP, on port 5000
 test: .venv/.installed ## prove every cell of every lesson, and all the rest
 	@$(PY) -m pytest -n 5 --dist loadfile --no-loadscope-reorder $(ARGS)
 
+stalls: .venv/.installed ## the tests on a computer that is too busy: processes stand still at random
+	@$(PY) -m tests.stalls -n 5 --dist loadfile --no-loadscope-reorder $(ARGS)
+
 mutations: .venv/.installed ## make the lessons wrong on purpose, and see each one noticed
 	@$(PY) -m tests.notebooks.mutate $(ARGS)
 
@@ -78,4 +81,4 @@ browser: .venv/.browser ## install what the browser tests need besides chromium,
 .venv/.browser: requirements-browser.lock .venv/.installed
 	@$(INSTALL) requirements-browser.lock && touch $@
 
-.PHONY: setup docker-up docker-down docker-logs docker-test lab flower demo api test mutations long notebooks bench lint browser clean help
+.PHONY: setup docker-up docker-down docker-logs docker-test lab flower demo api test stalls mutations long notebooks bench lint browser clean help
