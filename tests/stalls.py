@@ -12,8 +12,8 @@ from contextlib import suppress
 import click
 import psutil
 
-EVERY = 0.2  # seconds from one stall to the next, on the average
-LONGEST = 3.0  # seconds
+EVERY = 0.4  # seconds from one stall to the next, on the average
+LONGEST = 2.0  # seconds
 
 
 class Stalls:
