@@ -8,23 +8,11 @@ import pytest
 
 from classroom import bar
 from classroom.bar import Bar
+from tests.unit.clock import Clock
 
 
 def widget() -> Any:
     return SimpleNamespace(value=0, description="")
-
-
-class Clock:
-    """Time that passes only while somebody sleeps."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
 
 
 @pytest.fixture(autouse=True)

@@ -23,6 +23,7 @@ from taskscope.neighbours import Neighbours
 from taskscope.observation import Observation
 from taskscope.scope import Beginning, Scope
 from taskscope.words import sentence
+from tests.unit.clock import Clock
 
 RECORDED = Path(__file__).resolve().parents[1] / "recorded"
 
@@ -101,19 +102,6 @@ def test_under_load_the_table_is_drawn_ten_times_a_second_at_most_and_the_end_is
     with open("/dev/null", "w") as nowhere:
         watch(scope, Console(file=nowhere, force_terminal=True, width=100, height=30), clock.now + 0.55)
     assert shown == [*range(1, 9)], "at the beginning, each of six times a tenth of a second later, and at the end"
-
-
-class Clock:
-    """Time that passes only while somebody sleeps."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
 
 
 class Played(Scope):
