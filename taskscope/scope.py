@@ -122,10 +122,10 @@ class Scope:
         with self._lock:
             self._fold()
             ids = None if ids is None else set(ids)
-            silences = self._silent.values() if ids is None else [self._silent[name] for name in ids & self._silent.keys()]
+            names = self._silent.keys() if ids is None else ids & self._silent.keys()
             said = [line for line in self.status if ": not available: " in line and not line.startswith("commands")]
-            due = time.monotonic() - LATE
-            if not self._unread and (silent := sum(since < due for since in silences)):
+            due, telling = time.monotonic() - LATE, self._telling()
+            if not self._unread and (silent := sum(self._silent[name] < due and not self._ran_on(telling, name) for name in names)):
                 which = "a task" if silent == 1 else f"{silent} tasks"
                 said.append(f"only the result backend told of the end of {which}: the events of that worker are off (start it with -E)")
             elif self._history.seen and not self._history.workers:
@@ -206,8 +206,9 @@ class Scope:
         # Two silences: whoever was held up for the first one finds what has come meanwhile before the second is over.
         while silences < 2:
             position = self.ledger.position
-            restless = [task for task in self.tasks(wanted) if not _at_rest(task)]
-            patience = timeout * STALLED if self._will_be_told(restless) else timeout
+            restless = [task.id for task in self.tasks(wanted) if not _at_rest(task)]
+            telling = self._telling()
+            patience = timeout * STALLED if any(self._ran_on(telling, name) for name in restless) else timeout
             left = begun + patience - time.monotonic()
             if left <= 0:
                 return
@@ -245,11 +246,14 @@ class Scope:
         self._receiver.close()
         self._glance.close()
 
-    def _will_be_told(self, tasks: Iterable[Task]) -> bool:
-        """Tell whether a worker that is alive and tells of tasks has run one of these."""
-        known, now = self._history.workers, time.time()
-        hosts = {lane.host for task in tasks for lane in task.lanes}
-        return any(host in known and known[host].tells and known[host].alive_at(now) for host in hosts)
+    def _telling(self) -> set[str]:
+        """Name the workers that are alive and tell of tasks: what they have not told yet they will."""
+        now = time.time()
+        return {host for host, worker in self._history.workers.items() if worker.tells and worker.alive_at(now)}
+
+    def _ran_on(self, hosts: Collection[str], name: str) -> bool:
+        """Tell whether one of these workers has run a task."""
+        return bool(hosts) and any(lane.host in hosts for lane in self._task(name).lanes)
 
     def _clock_notes(self, ids: Iterable[str] | None) -> list[str]:
         known = self._history.workers

@@ -25,15 +25,15 @@ def watching(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scope]:
     own.close()
 
 
-def hear(watching: Scope, *kinds: str, attempt: int = 0, host: str = "w@here") -> None:
-    """Have a worker say something of one task, or, in capital letters, the result backend."""
+def hear(watching: Scope, *kinds: str, attempt: int = 0, host: str = "w@here", task: str = "a") -> None:
+    """Have a worker say something of a task, or, in capital letters, the result backend."""
     for kind in kinds:
         now = time.time()
         if kind.isupper():
-            said = Observation("result", "stored", now, now, "a", host=host, data={"state": kind})
+            said = Observation("result", "stored", now, now, task, host=host, data={"state": kind})
         else:
             # Celery's events name the attempt when it is received, and tell how long it ran when it has succeeded.
-            said = Observation("event", kind, now, now, "a", attempt if kind == "received" else None, host, {"runtime": 0.0})
+            said = Observation("event", kind, now, now, task, attempt if kind == "received" else None, host, {"runtime": 0.0})
         watching.ledger.append(said)
 
 
@@ -73,3 +73,12 @@ def test_a_worker_whose_events_are_off_is_not(watching: Scope) -> None:
     hear(watching, "sent", host="client@here")
     hear(watching, "STARTED", "SUCCESS")
     assert at_rest(watching, timeout=0.1).wait(SOON)
+
+
+def test_a_worker_that_is_only_late_is_not_said_to_be_silent(watching: Scope, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scope, "LATE", 0.0)
+    hear(watching, "sent", host="client@here")
+    hear(watching, "STARTED", "SUCCESS")
+    assert "the events of that worker are off" in " ".join(watching.notes)
+    hear(watching, "received", "started", task="b")
+    assert watching.notes == []
