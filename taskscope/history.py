@@ -97,15 +97,16 @@ class _Story:
 class _Host:
     """What was heard of one host."""
 
-    __slots__ = ("beat", "heard", "idle", "is_worker", "last", "last_goodbye", "offset", "open", "slots", "tells")
+    __slots__ = ("beat", "heard", "idle", "is_worker", "last", "last_goodbye", "last_told", "offset", "open", "slots", "up_since")
 
     def __init__(self) -> None:
         self.is_worker = False
-        self.tells = False  # of tasks
         self.heard = -math.inf  # by our clock
         self.last = -math.inf  # by its own
         self.offset = math.inf
         self.last_goodbye = -math.inf
+        self.up_since = -math.inf  # another worker may come up under the same name, with other options
+        self.last_told = -math.inf  # of a task
         self.beat: tuple[float, str, Mapping[str, Any]] = (-math.inf, "", {})
         self.idle: list[float] = []  # when it ran nothing, by its own clock, in order
         self.open: dict[str, float] = {}  # tasks that run on it, and until when at most
@@ -182,7 +183,8 @@ class History:
             host.offset = offset
         if said.task is not None:
             if said.kind in _WORKERS_SAY:
-                host.is_worker = host.tells = True
+                host.is_worker = True
+                host.last_told = max(host.last_told, said.at)
         elif said.kind.startswith("worker-"):
             self._hear_worker(host, said)
 
@@ -194,6 +196,8 @@ class History:
             beat = (said.at, _canonical(said), said.data)
             if beat[:2] > host.beat[:2]:
                 host.beat = beat
+        if said.kind == "worker-online":
+            host.up_since = max(host.up_since, said.at)
         if said.kind == "worker-online" or said.data.get("active") == 0:
             if not host.idle or said.at != host.idle[-1]:
                 insort(host.idle, said.at)
@@ -395,7 +399,7 @@ def _worker(name: str, host: _Host) -> Worker:
         offset=host.offset,
         every=float(every) if isinstance(every, int | float) and every > 0 else 2.0,
         slots=host.slots.count,
-        tells=host.tells,
+        tells=host.last_told > host.up_since,
     )
 
 

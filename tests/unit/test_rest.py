@@ -33,7 +33,8 @@ def hear(watching: Scope, *kinds: str, attempt: int = 0, host: str = "w@here", t
             said = Observation("result", "stored", now, now, task, host=host, data={"state": kind})
         else:
             # Celery's events name the attempt when it is received, and tell how long it ran when it has succeeded.
-            said = Observation("event", kind, now, now, task, attempt if kind == "received" else None, host, {"runtime": 0.0})
+            of = None if kind.startswith("worker-") else task
+            said = Observation("event", kind, now, now, of, attempt if kind == "received" else None, host, {"runtime": 0.0})
         watching.ledger.append(said)
 
 
@@ -82,3 +83,5 @@ def test_a_worker_that_is_only_late_is_not_said_to_be_silent(watching: Scope, mo
     assert "the events of that worker are off" in " ".join(watching.notes)
     hear(watching, "received", "started", task="b")
     assert watching.notes == []
+    hear(watching, "worker-online")  # somebody has started it again, perhaps with other options
+    assert "the events of that worker are off" in " ".join(watching.notes)
