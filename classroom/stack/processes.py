@@ -94,6 +94,8 @@ def last_words(log: Path, start: int = 0) -> str:
     lines = [line for line in lines if line]
     if not lines:
         return "it said nothing"
+    while len(lines) > 1 and re.match(r"\[.+: WARNING/", lines[-1]):  # of a worker that ends already
+        lines.pop()
     places = [place for line in lines if (place := re.match(r'File "(.+)", line (\d+)', line))]
     if not places or not re.match(r"\w+(Error|Exception)\b", lines[-1]):
         return lines[-1]

@@ -37,7 +37,7 @@ def test_nothing_is_lost_on_rabbitmq_and_what_is_not_there_is_said(rabbit: Rabbi
     for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
         monkeypatch.delenv(name, raising=False)
     app = Celery("other", broker=rabbit.url, set_as_current=False)
-    app.conf.update(task_default_queue=quiet.QUEUE, task_send_sent_event=True, broker_connection_timeout=1)
+    app.conf.update(task_default_queue=quiet.QUEUE, task_send_sent_event=True, broker_connection_timeout=5)
     ledger = Ledger()
 
     def complete(*tasks: str) -> bool:

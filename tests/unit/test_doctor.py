@@ -219,6 +219,7 @@ def test_the_front_door_can_be_read_by_any_python() -> None:
         ("one\n\ntwo\n\n", "two"),
         ('  File "x.py", line 3\nSyntaxError: invalid syntax\n', "SyntaxError: invalid syntax (x.py, line 3)"),
         ('  File "x.py", line 3\n  File "y.py", line 4, in f\nNameError: a\n', "NameError: a (y.py, line 4)"),
+        ("Locked: no\n[2026-11-27 11:22:24,788: WARNING/MainProcess] a thread did not end\n", "Locked: no"),
         (f'File "{ROOT}/tutorial_tasks/a.py", line 1\nKeyError: 1\n', "KeyError: 1 (tutorial_tasks/a.py, line 1)"),
     ],
 )
