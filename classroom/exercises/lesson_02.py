@@ -8,7 +8,8 @@ from classroom.errors import ClassroomError
 from classroom.exercises.model import Answer, NotYet, exercise, run
 from classroom.exercises.setting import calls, finished, nobody_listening, settled, the_app
 
-_TOLERANCE = 0.5  # seconds that a call may take which does not wait
+_TOLERANCE = 0.5  # seconds by which the message of 02.2 may go stale sooner or later
+_AT_ONCE = 1.0  # seconds that a call may take which does not wait
 _TO_TAKE_IT = 0.5  # seconds in which a worker that has started has taken the message
 _TRIES = 3
 _TOOK_ITS_TIME = "your function took its time before it came back: the message has to say when, not you"
@@ -21,7 +22,7 @@ def later_on_slow(answer: Answer) -> str:
         with nobody_listening():
             message, took = _put_off(answer)
             # One try tells a function that waits from a computer that is busy as little as one that starts the worker late.
-            if took > _TOLERANCE:
+            if took > _AT_ONCE:
                 continue
             lab.worker.start()
             # On a busy computer a worker may take longer to start than the message keeps: that is nobody's mistake.
@@ -35,12 +36,10 @@ def later_on_slow(answer: Answer) -> str:
             if evidence.moment(kept["date_done"]) < (message.time("eta") or 0):
                 raise NotYet("the task was done before its time")
         return 'the message lay in "slow", and the worker did it after two seconds, well before it went stale'
-    if took > _TOLERANCE:
+    if took > _AT_ONCE:
         raise NotYet(_TOOK_ITS_TIME)
-    raise ClassroomError(
-        f"the worker took so long to start that the message was stale before it was there, {_TRIES} times",
-        "end some other programs, then run this cell again",
-    )
+    # All that the learner wrote is on the envelope, and that was right.
+    return 'the message lay in "slow" with the right times on it; no worker did it, for this computer starts one too slowly just now'
 
 
 def _put_off(answer: Answer) -> tuple[evidence.Message, float]:
@@ -67,7 +66,7 @@ def _put_off(answer: Answer) -> tuple[evidence.Message, float]:
         raise NotYet(f'the message lies in the queue "{message.queue}", not in "slow"')
     if not calls(message, add, 2, 3):
         raise NotYet(f"the message says {message.label}, not add(2, 3)")
-    if took > _TOLERANCE and message.time("eta") is None:
+    if took > _AT_ONCE and message.time("eta") is None:
         raise NotYet(_TOOK_ITS_TIME)
     for header, wanted in (("eta", 2), ("expires", 5)):
         moment = message.time(header)

@@ -47,7 +47,7 @@ print(count_transitions(history))
 FEW = """
 few = Scope(app)
 display(few.lanes())
-group(add.s(1, 2), slow_add.s(1, 2, 0.2), flaky.s(2, 0.1)).delay().get(timeout=60)
+group(add.s(1, 2), slow_add.s(1, 2, 0.2), flaky.s(2, 0.5)).delay().get(timeout=60)
 print(wait_at_gate.delay("few", 300).get(timeout=300))
 """
 MOVING = """
@@ -61,7 +61,7 @@ wait_at_gate.delay("after", 300).get(timeout=300)
 BRIEF = """
 brief = Scope(app)
 display(brief.lanes())
-group(add.s(1, 2), flaky.s(2, 0.1), count_to.s(2, 0.05)).delay().get(timeout=60)
+group(add.s(1, 2), flaky.s(2, 0.5), count_to.s(2, 0.05)).delay().get(timeout=60)
 brief.settle(timeout=20)
 print(sum(len(lane.marks) for task in brief.tasks() for lane in task.lanes))
 """
@@ -91,7 +91,7 @@ print(*[screen.stage.is_looked_at for screen in brief.projector._screens])
 """
 LOOKS = """
 looks = Scope(app)
-plan = looks.graph(chain(add.s(1, 2), group(add.s(3), flaky.si(2, 0.1), count_to.s(0.05)), total.s(), slow_add.s(1, 0.2)))
+plan = looks.graph(chain(add.s(1, 2), group(add.s(3), flaky.si(2, 0.5), count_to.s(0.05)), total.s(), slow_add.s(1, 0.2)))
 display(plan)
 plan.apply_async().get(timeout=60)
 fail.delay("this one fails, and says so at some length").get(timeout=60, propagate=False)

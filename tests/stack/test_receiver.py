@@ -24,9 +24,10 @@ from taskscope.ledger import Ledger
 from taskscope.observation import Observation
 from taskscope.receiver import Receiver
 from tests.stack import quiet
+from tests.stack.one_process import one_process_free
 from tests.stack.processes import PATIENCE, ROOT, eventually
 from tutorial_tasks.arithmetic import add
-from tutorial_tasks.lifecycle import Gate, count_to, flaky, wait_at_gate
+from tutorial_tasks.lifecycle import count_to, flaky
 
 pytestmark = pytest.mark.usefixtures("fresh_stack")
 
@@ -142,17 +143,9 @@ def test_fresh_processes_see_everything_and_end_without_closing_and_leave_nothin
 
 
 def test_a_retry_and_a_custom_state(app: Any) -> None:
-    gate = Gate(f"retry {uuid.uuid4()}")
-    gate.close()
-    with watching(app) as (_, ledger):
-        # Celery sends the second attempt before it stores the first one's RETRY, and stores nothing over a SUCCESS (5.7's
-        # `KeyValueStoreBackend._store_result`). With one of the two processes held, the other does one thing after the other.
-        wait_at_gate.delay(gate.name, PATIENCE)
+    with watching(app) as (_, ledger), one_process_free():
         again, counting = flaky.delay(2, pause=0.1).id, count_to.delay(2, pause=0).id
-        try:
-            observations = has_ended(ledger, again, counting)
-        finally:
-            gate.open()
+        observations = has_ended(ledger, again, counting)
     assert [(o.kind, o.attempt) for o in observations if o.task == again and o.kind == "received"] == [("received", 0), ("received", 1)]
     assert stored(again, observations) == ["STARTED", "RETRY", "STARTED", "SUCCESS"]
     progress = [o.data["result"] for o in observations if o.task == counting and o.data.get("state") == "PROGRESS"]
