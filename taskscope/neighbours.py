@@ -39,14 +39,14 @@ class Neighbours:
         unjudged = [task for task in by_result if task not in self._kept_back]
         for task in self._elsewhere(unjudged) if unjudged else ():
             self._kept_back[task] = []
-        while len(self._kept_back) > MOST:
-            del self._kept_back[next(iter(self._kept_back))]
         ours: list[Observation] = []
         for said in news:
             if said.task in by_result and said.task in self._kept_back:
                 self._kept_back[said.task].append(said)
             else:
                 ours += [*self._kept_back.pop(said.task or "", ()), said]
+        while len(self._kept_back) > MOST:
+            del self._kept_back[next(iter(self._kept_back))]
         return ours
 
 

@@ -36,9 +36,9 @@ QUIET = 0.1  # seconds without news; twice that, and a picture may be taken
 STALLED = 5  # times the usual patience: for the word of a worker that does speak, and is kept from it by a busy machine
 LATE = 1.0  # seconds after which a worker that told of nothing is believed to be silent
 MOST = 100_000  # tasks that are remembered
-LEFT_OVER = 1.0  # seconds by which a busy worker may tell late that a task has ended
+LEFT_OVER = 1.0  # seconds by which a busy worker may tell late that a task has run
 _OVER = ENDS | CALLED_OFF | {"RETRY"}
-_RAN = frozenset({"succeeded", "failed", "retried"})
+_RAN = frozenset({"started", "succeeded", "failed", "retried"})
 
 
 class Scope:
@@ -206,9 +206,10 @@ class Scope:
         # Two silences: whoever was held up for the first one finds what has come meanwhile before the second is over.
         while silences < 2:
             position = self.ledger.position
-            restless = [task.id for task in self.tasks(wanted) if not _at_rest(task)]
-            telling = self._telling()
-            patience = timeout * STALLED if any(self._ran_on(telling, name) for name in restless) else timeout
+            with self._lock:
+                restless = [task.id for task in self.tasks(wanted) if not _at_rest(task)]
+                telling = self._telling()
+                patience = timeout * STALLED if any(self._ran_on(telling, name) for name in restless) else timeout
             left = begun + patience - time.monotonic()
             if left <= 0:
                 return
@@ -218,7 +219,8 @@ class Scope:
         """Write what was observed to a file, one JSON object a line; what is of before, or of another database, is left out."""
         with self._lock:
             self._fold()
-            self.ledger.save(path, without={*self._neighbours.tasks, *self._beginning.tasks})
+            left_out = {*self._neighbours.tasks, *self._beginning.tasks}
+        self.ledger.save(path, without=left_out)
 
     @classmethod
     def replay(cls, path: str | os.PathLike[str], view: str = "stage") -> Recording:
@@ -273,8 +275,7 @@ class Scope:
         news, end = self.ledger.since(self._read)
         self._unread += end - self._read - len(news)
         self._read = end
-        news = [said for said in news if not self._beginning.is_of_before(said)]
-        self._history.extend(self._neighbours.without(news, self._history))
+        self._history.extend(self._neighbours.without(self._beginning.without(news), self._history))
         self._commands.extend(steps_of(news))
         for name, error in self._history.aside.items():
             if name not in self._aside:
@@ -292,23 +293,34 @@ class Scope:
 
 
 class Beginning:
-    """Tells what is left of the tasks of before: a worker that is busy tells late that one has ended, and nothing else of it is heard."""
+    """Keeps back what is left of the tasks of before: a busy worker tells late that one has run, and nothing else of it is heard."""
 
     def __init__(self, until: float) -> None:
-        self.tasks: set[str] = set()  # those of before
         self._until = until
         self._begun: set[str] = set()
+        self._kept_back: dict[str, list[Observation]] = {}
 
-    def is_of_before(self, said: Observation) -> bool:
-        """Tell whether it is the end of a task of whose beginning nothing was heard, told as soon as we listened."""
-        if said.task is None or said.arrived >= self._until:
-            return False
-        if said.source == "event" and said.kind in _RAN and said.task not in self._begun:
-            self.tasks.add(said.task)
-            return True
-        self._begun.add(said.task)
-        self.tasks.discard(said.task)
-        return False
+    @property
+    def tasks(self) -> Collection[str]:
+        """The tasks of which all that was heard is kept back."""
+        return self._kept_back.keys()
+
+    def without(self, news: Iterable[Observation]) -> list[Observation]:
+        """Return what is of now, and what was kept back of tasks of which something else is told, or later."""
+        ours: list[Observation] = []
+        for said in news:
+            if said.task is None:
+                ours.append(said)
+            elif self._is_left_over(said):
+                self._kept_back.setdefault(said.task, []).append(said)
+            else:
+                if said.arrived < self._until:
+                    self._begun.add(said.task)
+                ours += [*self._kept_back.pop(said.task, ()), said]
+        return ours
+
+    def _is_left_over(self, said: Observation) -> bool:
+        return said.arrived < self._until and said.source == "event" and said.kind in _RAN and said.task not in self._begun
 
 
 def _gap_notes(history: History) -> list[str]:

@@ -190,7 +190,10 @@ def test_of_a_task_of_before_only_a_late_end_that_comes_at_once_is_left_out(own_
     """A busy worker tells of the end of the last task when the notebook has the answer and listens already."""
     now = own_scope._beginning._until - scope.LEFT_OVER
     for task, kind, arrived in [
+        ("before", "started", now),
         ("before", "succeeded", now),
+        ("one that began before", "started", now),
+        ("one that began before", "succeeded", now + 1),
         ("new", "sent", now),
         ("new", "succeeded", now),
         ("one that ran on", "succeeded", now + 1),
@@ -198,8 +201,8 @@ def test_of_a_task_of_before_only_a_late_end_that_comes_at_once_is_left_out(own_
         own_scope.ledger.append(Observation("event", kind, now, arrived, task=task))
     own_scope.ledger.append(Observation("result", "stored", now, now, task="stored", data={"state": "SUCCESS"}))
     own_scope.ledger.append(Observation("event", "succeeded", now, now, task="stored"))
-    assert {task.id for task in own_scope.tasks()} == {"new", "one that ran on", "stored"}
-    assert own_scope.ledger.position == 6, "all of it is on record"
+    assert {task.id for task in own_scope.tasks()} == {"new", "one that began before", "one that ran on", "stored"}
+    assert own_scope.ledger.position == 9, "all of it is on record"
 
 
 def test_a_view_of_a_closed_scope_stands_still(own_scope: Scope) -> None:
