@@ -24,6 +24,7 @@ class Sender:
 
     def __init__(self, seconds: tuple[float, float], patience: float) -> None:
         self._seconds = seconds
+        self._name = add_pair.name  # here, not in a request: Celery makes a task at its first use, and two threads may not do so at once
         wait = _SHARE * patience
         self._app = Celery("batch_api", set_as_current=False)
         self._app.backend_cls = "disabled://"  # the setting would not do: the variable CELERY_RESULT_BACKEND goes before it
@@ -51,7 +52,7 @@ class Sender:
         with self._broker.asked(), self._app.producer_or_acquire() as producer:
             for id_, (a, b) in tasks.items():
                 self._app.send_task(
-                    add_pair.name,
+                    self._name,
                     (a, b),
                     {"seconds": self._seconds},
                     task_id=id_,

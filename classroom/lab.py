@@ -76,6 +76,7 @@ def connect() -> None:
         connections.renew()
     lines = _embedded(ran) if ours else _outside()
     _connected_to = url
+    _app().finalize()  # else Celery makes each task at its first use, and two threads of a lesson may not do so at once
     hints.install()
     own_tasks.install(my_tasks)
     print(lines)

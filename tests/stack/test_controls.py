@@ -145,6 +145,15 @@ def test_a_stop_right_after_sending_loses_nothing() -> None:
         assert [result.get(timeout=10) for result in results] == [2 * n for n in range(8)]
 
 
+def test_after_connect_two_threads_may_use_a_task_for_the_first_time_at_once() -> None:
+    code = (
+        "from classroom import lab\nlab.connect()\nfrom tests.first_use import at_once\n"
+        "from tutorial_tasks.arithmetic import add\nat_once(lambda: add.delay(2, 3))\nprint('both')\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=180)
+    assert run.stdout.splitlines()[-1] == "both", run.stderr
+
+
 @pytest.mark.long
 def test_celery_used_before_connect_works_after_it() -> None:
     code = (

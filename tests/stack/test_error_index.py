@@ -21,6 +21,7 @@ from kombu.entity import Queue
 from classroom import beside, lab, web
 from classroom.evidence import wait_until
 from classroom.stack.worker_process import RABBITMQ_NODE
+from tests import first_use
 from tests.stack import troubled
 from tests.stack.processes import ROOT, another_worker
 from tests.stack.rabbit import needs_rabbitmq
@@ -83,6 +84,12 @@ def runs(result: AsyncResult) -> int:
 
 def answer(result: AsyncResult) -> Any:
     return result.get(timeout=20)
+
+
+def used_by_two_threads_at_once() -> None:
+    """Use a task that nobody has used, in two threads at the same moment."""
+    new = Celery("site", set_as_current=False).task(name="new")(answer)
+    first_use.at_once(lambda: new.name)
 
 
 def forgotten() -> str:
@@ -227,6 +234,7 @@ PROVOKED: dict[str, Callable[[], Any]] = {
     ),
     "KeyError: 'No such transport: radis. Did you mean redis?'": lambda: elsewhere("radis://127.0.0.1"),
     "ModuleNotFoundError: No module named 'radis'": lambda: elsewhere(broker(), result_backend="radis://127.0.0.1"),
+    "AttributeError: 'PromiseProxy' object has no attribute '_Proxy__local'": used_by_two_threads_at_once,
     "QueueNotFound: \"Queue 'sloww' missing from task_queues\"": lambda: Celery(
         "site", task_create_missing_queues=False, set_as_current=False
     ).send_task("anything", queue="sloww"),

@@ -12,6 +12,7 @@ from celery import Celery, states
 from hypothesis import given
 from hypothesis import strategies as some
 
+from batch_api import sending
 from batch_api.outcomes import Outcome, Pair, cache_status, outcome, totals
 from batch_api.problems import UnavailableError
 from batch_api.sending import Sender
@@ -19,6 +20,7 @@ from batch_api.service import Service
 from batch_api.settings import BadSettingError, Lives, Settings, lives
 from batch_api.store import SENDING, Store
 from batch_api.upstream import DOWN, Upstream
+from tests import first_use
 from tutorial_tasks.batches import add_pair
 
 OUTCOMES = some.builds(Outcome, some.sampled_from(sorted(states.ALL_STATES)))
@@ -205,6 +207,16 @@ def test_of_many_at_once_one_tries_it_again() -> None:
         tried.set()
     assert refused == [False] * 7
     assert sum(one.result() for one in asked) == 1
+
+
+def test_the_first_two_requests_may_come_at_the_same_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[str] = []
+    monkeypatch.setattr(sending, "add_pair", Celery("site", set_as_current=False).task(name="add_pair")(totals))
+    sender = Sender((0, 0), 1)
+    monkeypatch.setattr(sender._app, "producer_or_acquire", nullcontext)
+    monkeypatch.setattr(sender._app, "send_task", lambda name, *_, **__: sent.append(name))
+    first_use.at_once(lambda: list(sender.send({"an id": (1, 1)})))
+    assert sent == ["add_pair", "add_pair"]
 
 
 class SlowBroker:
