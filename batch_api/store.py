@@ -1,7 +1,7 @@
 """What the service keeps in Redis, beside Celery's results.
 
     batch:pair:<a>:<b>   the claim: the id of the task that adds this pair. Whoever sets it first decides the id, before anything is sent.
-    batch:task:<id>      the record: the pair, and how often it was sent. An id without one was never given out.
+    batch:task:<id>      the record: the pair, how often it was sent, how it failed if that was told. An id without one was never given out.
     batch:sent:<id>      the lease on sending: as long as it is there nobody else sends this task.
     batch:run:<id>       the lock of a run, which the task takes (`tutorial_tasks.batches`): as long as it is there no other run begins.
     batch:group:<id>     the ids of a batch's tasks, written when all of them have been sent.
@@ -19,7 +19,7 @@ Ids live as long as their keys have more than `remembered` seconds left: after t
 import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, cast
 
 import redis
@@ -58,6 +58,15 @@ for i = 1, #KEYS, 2 do
     if redis.call('EXISTS', KEYS[i]) == 1 then
         local sends = redis.call('HINCRBY', KEYS[i], 'sends', 1)
         redis.call('SET', KEYS[i + 1], 'sent', 'EX', ARGV[1] * 2 ^ math.min(sends - 1, 20))
+    end
+end
+"""
+
+# Celery keeps a sum from what a copy of the task writes later, and nothing else: so a failure that is told of is kept here.
+_FAILED = """
+for i = 1, #KEYS do
+    if redis.call('EXISTS', KEYS[i]) == 1 then
+        redis.call('HSETNX', KEYS[i], 'failed', ARGV[i])
     end
 end
 """
@@ -107,6 +116,7 @@ class Store:
         self._prefix = (app.conf.result_backend_transport_options or {}).get("global_keyprefix", "") + "batch:"
         self._claim = connection.register_script(_CLAIM)
         self._sent = connection.register_script(_SENT)
+        self._failed = connection.register_script(_FAILED)
 
     def ping(self) -> None:
         """Ask whether Redis answers."""
@@ -120,12 +130,15 @@ class Store:
         return {pair: id_ for pair, id_ in zip(pairs, found, strict=True) if id_}
 
     def outcomes(self, ids: Sequence[str]) -> dict[str, Outcome]:
-        """Return what Celery has stored for these tasks."""
+        """Return what is known of these tasks."""
         if not ids:
             return {}
-        with self._reached():
-            found = cast(list[str | None], self._redis.mget([self._result(id_) for id_ in ids]))
-        return {id_: self._read(raw) for id_, raw in zip(ids, found, strict=True)}
+        with self._reached(), self._redis.pipeline(transaction=False) as pipe:
+            pipe.mget([self._result(id_) for id_ in ids])
+            for id_ in ids:
+                pipe.hget(self._record(id_), "failed")
+            stored, *failed = pipe.execute()
+        return self._read(ids, stored, failed)
 
     def claim(self, mine: dict[Pair, str], failed: dict[Pair, str]) -> dict[Pair, str]:
         """Claim each pair under my id for it, and return who holds it now: me, or who was there first.
@@ -194,10 +207,12 @@ class Store:
         with self._reached(), self._redis.pipeline(transaction=False) as pipe:
             pipe.mget([self._result(task) for task in ids])
             pipe.mget([self._lease(task) for task in ids])
-            results, leases = pipe.execute()
+            for task in ids:
+                pipe.hget(self._record(task), "failed")
+            stored, leases, *failed = pipe.execute()
+        outcomes = self._read(ids, stored, failed)
         tasks = {
-            task: Task(task, tuple(kept["tasks"][task]), self._read(raw), lease is not None)
-            for task, raw, lease in zip(ids, results, leases, strict=True)
+            task: Task(task, tuple(kept["tasks"][task]), outcomes[task], lease is not None) for task, lease in zip(ids, leases, strict=True)
         }
         return [tasks[task] for task in kept["order"]]
 
@@ -209,14 +224,14 @@ class Store:
             Expired: there was one.
         """
         with self._reached(), self._redis.pipeline(transaction=False) as pipe:
-            pipe.hget(self._record(id_), "pair")
+            pipe.hmget(self._record(id_), "pair", "failed")
             pipe.pttl(self._record(id_))
             pipe.get(self._result(id_))
             pipe.get(self._lease(id_))
-            pair, left, raw, lease = pipe.execute()
+            (pair, failed), left, stored, lease = pipe.execute()
         self._check(pair, left)
         a, b = json.loads(pair)
-        return Task(id_, (a, b), self._read(raw), lease is not None)
+        return Task(id_, (a, b), self._read([id_], [stored], [failed])[id_], lease is not None)
 
     def _check(self, found: str | None, left: int) -> None:
         if found is None:
@@ -224,8 +239,16 @@ class Store:
         if left <= self._remembered * 1000:
             raise Expired
 
-    def _read(self, raw: str | None) -> Outcome:
-        return outcome(self._backend.decode(raw) if raw else None)
+    def _read(self, ids: Sequence[str], stored: Sequence[str | None], failed: Sequence[str | None]) -> dict[str, Outcome]:
+        """Read what Celery has stored of each task; one that was told to have failed stays so."""
+        outcomes = {
+            id_: Outcome(*json.loads(kept)) if kept else outcome(self._backend.decode(result) if result else None)
+            for id_, result, kept in zip(ids, stored, failed, strict=True)
+        }
+        if new := [id_ for id_, kept in zip(ids, failed, strict=True) if not kept and outcomes[id_].has_failed]:
+            with self._reached():
+                self._failed([self._record(id_) for id_ in new], [json.dumps(astuple(outcomes[id_])) for id_ in new])
+        return outcomes
 
     def _pair(self, pair: Pair) -> str:
         return f"{self._prefix}pair:{pair[0]}:{pair[1]}"

@@ -181,6 +181,28 @@ def test_a_failed_task_tells_the_type_of_its_error_and_nothing_else(api: Api, ap
     assert b"secret" not in task.raw + batch.raw
 
 
+@pytest.mark.parametrize("asked_first", ["the batch", "the task", "the pair"])
+def test_what_was_told_to_have_failed_stays_so_when_a_copy_runs(api: Api, app: Any, held: None, asked_first: str) -> None:
+    pairs = new_pairs(2)
+    answer = api.submit(pairs)
+    failed, _ = answer.body["taskIds"]
+    batch, task = answer.headers["location"], f"/tasks/{failed}"
+    app.backend.mark_as_failure(failed, ValueError("broken"))
+    {"the batch": lambda: api.get(batch), "the task": lambda: api.get(task), "the pair": lambda: api.submit(pairs)}[asked_first]()
+    for store in (app.backend.mark_as_started, lambda id_: app.backend.mark_as_done(id_, sum(pairs[0]))):
+        store(failed)  # as the copy would
+        assert api.get(task).body == {
+            "taskId": failed,
+            "taskState": "FAILURE",
+            "resultReady": True,
+            "taskSucceeded": False,
+            "result": {"errorType": "ValueError"},
+        }
+        now = api.get(batch).body
+        assert (now["results"], now["tasksCompleted"], now["grouptaskSucceeded"]) == ([{"errorType": "ValueError"}, None], 1, False)
+    assert api.submit(pairs).body["taskIds"][0] != failed
+
+
 def test_a_revoked_task_is_done_without_a_sum_and_a_later_request_computes_it(api: Api, app: Any) -> None:
     pairs = new_pairs(1)
     # The worker hears of the end before it sees the task.
