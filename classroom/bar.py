@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from taskscope.live import is_live
@@ -38,7 +39,8 @@ class Bar:
         """Keep a widget up to date until all are there, or until nothing has changed for a while."""
         changed = time.monotonic()
         while widget.value < self.total and time.monotonic() - changed < _GIVE_UP_AFTER:
-            if (now := self.count()) != widget.value:
-                widget.value, widget.description = now, f"{now} of {self.total}"
-                changed = time.monotonic()
+            with suppress(Exception):  # what is asked may be away for a moment, such as a service that starts again
+                if (now := min(self.count(), self.total)) > widget.value:
+                    widget.value, widget.description = now, f"{now} of {self.total}"
+                    changed = time.monotonic()
             time.sleep(_LOOK_EVERY)

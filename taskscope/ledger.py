@@ -35,7 +35,8 @@ class Ledger:
         self.trouble = ""
         self._coming: deque[Observation | Unread] = deque()
         self._kept: deque[Observation] = deque()
-        self._reading = threading.RLock()  # whoever holds it moves what comes to what is kept, in order
+        # Whoever holds it moves what comes to what is kept, in order; what that brings about, such as a gap, waits its turn.
+        self._reading = threading.Lock()
         self._grown = threading.Condition()
 
     def append(self, said: Observation | Unread) -> None:
@@ -101,12 +102,13 @@ class Ledger:
                 if left <= 0 or not (self._coming or self._grown.wait(left)):
                     return False
 
-    def save(self, path: str | os.PathLike[str], without: Container[str] = ()) -> None:
+    def save(self, path: str | os.PathLike[str], without: Container[str] = (), until: int | None = None) -> None:
         """Write a file with one line for each observation; a file of that name is replaced in one step.
 
         Args:
             path: of the file.
             without: the ids of tasks of which nothing is written.
+            until: the position before which what is written has arrived; None for all.
 
         Raises:
             ScopeError: the file can't be written; one that was there before is as it was.
@@ -114,7 +116,9 @@ class Ledger:
         target = Path(path)
         self._read_all()
         with self._grown:
-            kept, dropped = [one for one in self._kept if one.task not in without], self._dropped
+            dropped = self._dropped
+            count = len(self._kept) if until is None else max(0, until - dropped)
+            kept = [one for one in islice(self._kept, count) if one.task not in without]
         header = {"taskscope": FORMAT, "observations": len(kept), "dropped": dropped, "limit": self.limit}
         temporary = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}")
         try:

@@ -66,16 +66,18 @@ class Receiver:
     @property
     def status(self) -> list[str]:
         """One sentence on each tap, for a person."""
-        if self._taps is None:
+        taps = self._taps  # looked at once: another thread may close us
+        if taps is None:
             return ["events: off", "results: off", "publishing: off", "commands: off"]
-        if not self._taps.is_ours():
+        if not taps.is_ours():
             return ["this process is a fork: the taps are those of its parent"]
-        return self._taps.status
+        return taps.status
 
     @property
     def workers(self) -> list[str]:
         """The node names of the workers that were heard."""
-        return self._taps.events.workers if self._taps else []
+        taps = self._taps
+        return taps.events.workers if taps else []
 
     def close(self) -> None:
         """Stop listening; the taps end with the last receiver of the app."""

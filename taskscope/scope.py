@@ -219,8 +219,8 @@ class Scope:
         """Write what was observed to a file, one JSON object a line; what is of before, or of another database, is left out."""
         with self._lock:
             self._fold()
-            left_out = {*self._neighbours.tasks, *self._beginning.tasks}
-        self.ledger.save(path, without=left_out)
+            left_out, until = {*self._neighbours.tasks, *self._beginning.tasks}, self._read
+        self.ledger.save(path, left_out, until)  # what has come since was not looked at
 
     @classmethod
     def replay(cls, path: str | os.PathLike[str], view: str = "stage") -> Recording:

@@ -68,7 +68,7 @@ def _store() -> Iterator[_Store]:
         try:
             yield store
         finally:
-            if claims := [key for id_ in sent for key in _claims(store, id_)]:
+            if claims := [key for id_ in list(sent) for key in _claims(store, id_)]:
                 store.delete(*claims)
 
 

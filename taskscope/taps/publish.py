@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -69,7 +70,7 @@ class PublishTap:
         self._app = app
         self._say = say
         self._process = os.getpid()
-        self._begun: dict[tuple[str, int | None], float] = {}
+        self._begun: OrderedDict[tuple[str, int | None], float] = OrderedDict()  # its `popitem` is one step, whatever other threads send
         self._is_on = False
 
     def start(self) -> None:
@@ -94,7 +95,7 @@ class PublishTap:
         if os.getpid() != self._process or not is_of(self._app, sender, declare):
             return
         while len(self._begun) >= UNCERTAIN:  # those that could not be sent
-            self._begun.pop(next(iter(self._begun)), None)
+            self._begun.popitem(last=False)
         self._begun[_key(headers, body)] = time.time()
 
     def _after(self, headers: Any = None, body: Any = None, routing_key: Any = None, exchange: Any = None, **_: Any) -> None:

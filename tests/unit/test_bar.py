@@ -45,3 +45,15 @@ def test_it_gives_up_when_nothing_changes_any_more(clock: Clock) -> None:
     Bar(300, lambda: next(values)).follow(shown)
     assert (shown.value, shown.description) == (2, "2 of 300")
     assert clock.now - begun == pytest.approx(bar._GIVE_UP_AFTER, abs=1)
+
+
+def test_it_only_grows_and_not_beyond_its_total() -> None:
+    shown, values = widget(), counting(299, 0, 301)
+    Bar(300, lambda: next(values)).follow(shown)
+    assert (shown.value, shown.description) == (300, "300 of 300")
+
+
+def test_what_it_asks_may_be_away_for_a_moment() -> None:
+    shown, values = widget(), counting(2, 0, 1)
+    Bar(2, lambda: 2 // next(values)).follow(shown)
+    assert (shown.value, shown.description) == (2, "2 of 2")

@@ -144,6 +144,20 @@ def test_only_so_many_messages_wait_to_be_read(monkeypatch: pytest.MonkeyPatch) 
     assert [observation.at for observation in ledger] == list(range(25))
 
 
+def test_what_the_reading_brings_about_waits_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("taskscope.ledger.UNREAD", 2)
+    ledger = Ledger()
+
+    def read() -> list[Observation]:
+        ledger.append(seen(100))  # as a message does that can't be read: it leaves a gap
+        return [seen(0)]
+
+    ledger.append(Unread(read))
+    for number in range(1, 5):
+        ledger.append(seen(number))
+    assert [observation.at for observation in ledger] == [0, 1, 2, 100, 3, 4]
+
+
 def test_many_threads_append_while_others_read() -> None:
     ledger = Ledger(limit=500)
     read: list[Observation] = []
@@ -189,6 +203,11 @@ def test_a_file_gives_back_what_was_saved(tmp_path_factory: Any, observations: l
     ledger.save(path)
     loaded = Ledger.load(path)
     assert (list(loaded), loaded.dropped, loaded.limit, loaded.trouble) == (observations, 0, ledger.limit, "")
+
+
+def test_a_file_may_end_at_a_position(tmp_path: Path) -> None:
+    filled(25, limit=10).save(tmp_path / "run.jsonl", until=18)
+    assert [observation.at for observation in Ledger.load(tmp_path / "run.jsonl")] == [15, 16, 17]
 
 
 def test_a_file_remembers_what_was_dropped(tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 """Results of other databases: kept back for as long as only the result backend speaks of them."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
-from taskscope import neighbours
+from taskscope import Scope, neighbours
+from taskscope.ledger import Ledger
 from taskscope.neighbours import Neighbours
 from taskscope.observation import Observation
 
@@ -49,6 +51,18 @@ def test_each_is_asked_about_once() -> None:
     both.without([stored("theirs", "STARTED"), stored("theirs")], ())
     assert both.without([stored("theirs")], ()) == []
     assert server.asked == ["theirs"]
+
+
+def test_what_comes_while_somebody_is_asked_is_not_saved_unjudged(own_scope: Scope, tmp_path: Path) -> None:
+    def ask(tasks: Sequence[str]) -> set[str]:
+        own_scope.ledger.append(stored("theirs, too"))
+        return set(tasks)
+
+    own_scope._neighbours = Neighbours(ask)
+    own_scope.ledger.append(stored("theirs"))
+    own_scope.save(tmp_path / "run.jsonl")
+    assert own_scope.ledger.position == 2
+    assert list(Ledger.load(tmp_path / "run.jsonl")) == []
 
 
 def test_what_was_kept_back_comes_with_the_first_word_of_somebody_else() -> None:

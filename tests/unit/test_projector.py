@@ -3,7 +3,6 @@
 import json
 import queue
 import threading
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -244,16 +243,6 @@ def test_a_picture_that_showed_nothing_goes_on_and_a_plan_is_something(own_scope
 def test_many_tasks_are_no_dict_that_somebody_has_to_search(own_scope: Scope) -> None:
     """ipywidgets looks through every part of a dict for bytes; a keyframe is a text for it."""
     assert isinstance(own_scope.projector.show(own_scope.lanes()).get_state()["film"], str)
-
-
-@pytest.fixture
-def own_scope(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scope]:
-    """A scope that hears nobody but the test."""
-    deaf = SimpleNamespace(status=[], workers={}, close=lambda: None)
-    monkeypatch.setattr(scope, "Receiver", lambda *_: SimpleNamespace(start=lambda: deaf))
-    own = Scope(Celery("quiet", set_as_current=False))
-    yield own
-    own.projector.close()
 
 
 def record(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Stage, dict[str, Any]]]:

@@ -2,11 +2,8 @@
 
 import threading
 import time
-from collections.abc import Iterator
-from types import SimpleNamespace
 
 import pytest
-from celery import Celery
 
 from taskscope import Scope, scope
 from taskscope.observation import Observation
@@ -15,14 +12,10 @@ SOON = 20.0  # seconds, on a busy machine
 
 
 @pytest.fixture
-def watching(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scope]:
-    """A scope that hears nobody but the test."""
-    deaf = SimpleNamespace(status=[], workers={}, close=lambda: None)
-    monkeypatch.setattr(scope, "Receiver", lambda *_: SimpleNamespace(start=lambda: deaf))
+def watching(monkeypatch: pytest.MonkeyPatch, own_scope: Scope) -> Scope:
+    """A scope that hears nobody but the test, and is very patient with a worker that does tell."""
     monkeypatch.setattr(scope, "STALLED", 1000)
-    own = Scope(Celery("quiet", set_as_current=False))
-    yield own
-    own.close()
+    return own_scope
 
 
 def hear(watching: Scope, *kinds: str, attempt: int = 0, host: str = "w@here", task: str = "a") -> None:
