@@ -314,11 +314,11 @@ def _match_stored(drafts: list[_Draft], stored: Sequence[Observation]) -> None:
     """
     homes: dict[int, _Draft] = {}
     if drafts:
-        starts = [i for i, said in enumerate(stored) if said.data["state"] == "STARTED"]
-        _pair(homes, stored, starts, [(draft, draft.started) for draft in drafts if draft.started])
         for kind in {draft.end.kind for draft in drafts if draft.end}:
             ended = [(draft, draft.end) for draft in drafts if draft.end and draft.end.kind == kind]
             _pair(homes, stored, [i for i, said in enumerate(stored) if said.data["state"] == END_OF[kind]], ended)
+        starts = [i for i, said in enumerate(stored) if said.data["state"] == "STARTED"]
+        _pair(homes, stored, starts, [(draft, draft.started) for draft in drafts if draft.started], _ended_next(stored, homes))
     current: _Draft | None = None
     for i, said in enumerate(stored):
         state = str(said.data["state"])
@@ -340,8 +340,21 @@ def _match_stored(drafts: list[_Draft], stored: Sequence[Observation]) -> None:
     drafts.sort(key=lambda draft: draft.attempt or 0)
 
 
+def _ended_next(stored: Sequence[Observation], homes: Mapping[int, _Draft]) -> list[_Draft | None]:
+    """Return for each stored state the lane whose end was stored next; a RETRY says nothing, for it may come late."""
+    following: list[_Draft | None] = [None] * len(stored)
+    for i in reversed(range(len(stored) - 1)):
+        ends = stored[i + 1].data["state"] in _STORED_ENDS - {RETRY}
+        following[i] = homes.get(i + 1) if ends else following[i + 1]
+    return following
+
+
 def _pair(
-    homes: dict[int, _Draft], stored: Sequence[Observation], which: Sequence[int], told: Sequence[tuple[_Draft, Observation]]
+    homes: dict[int, _Draft],
+    stored: Sequence[Observation],
+    which: Sequence[int],
+    told: Sequence[tuple[_Draft, Observation]],
+    ended_next: Sequence[_Draft | None] | None = None,
 ) -> None:
     """Match stored states with what events told of the same: in order where the numbers agree, else by time."""
     if len(which) == len(told):
@@ -353,7 +366,12 @@ def _pair(
     # Each takes the nearest one that leaves enough for those after it.
     for n, i in enumerate(which):
         spare = max(1, len(left) - (len(which) - n) + 1)
-        near = [(abs(said.at - stored[i].at), k) for k, (draft, said) in enumerate(left[:spare]) if _may_be(draft, stored[i])]
+        over = ended_next[i] if ended_next else None
+        near = [
+            (abs(said.at - stored[i].at), k)
+            for k, (draft, said) in enumerate(left[:spare])
+            if _may_be(draft, stored[i]) and not (over and _began_after(draft, over))
+        ]
         if not near:
             continue
         distance, k = min(near)
@@ -362,6 +380,11 @@ def _pair(
             continue  # more was stored than told, and a later one fits better
         homes[i] = left[k][0]
         del left[: k + 1]
+
+
+def _began_after(draft: _Draft, other: _Draft) -> bool:
+    """Tell whether a lane began when another one of its host was over."""
+    return bool(draft.host == other.host and draft.started and other.end and draft.started.at > other.end.at)
 
 
 def _may_be(draft: _Draft, said: Observation) -> bool:

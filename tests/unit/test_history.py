@@ -547,6 +547,22 @@ def test_stored_states_find_their_lane_although_the_next_attempt_started_first()
     assert all(mark.sources == ("event", "result") for lane in task.lanes for mark in lane.marks[2:])
 
 
+def test_a_start_that_was_stored_before_an_end_is_not_of_a_run_that_began_after_it() -> None:
+    """A task is sent again under its old id; what the backend stored of the first run is heard late, and of the second nothing is."""
+    task = only(
+        history_of(
+            [
+                *(one("received", 0.749), one("started", 0.751), one("succeeded", 0.780, data={"result": "5"})),
+                *(stored("STARTED", 0.7683, arrived=0.7683), stored("SUCCESS", 0.7686, "5", arrived=0.7789)),
+                *(one("received", 0.7758), one("started", 0.7838), one("succeeded", 0.878, data={"result": "10"})),
+            ]
+        )
+    )
+    starts = [mark.sources for lane in task.lanes for mark in lane.marks if mark.state == "STARTED"]
+    assert starts == [("event", "result"), ("event",)]
+    assert task.said == {"event": "SUCCESS", "result": "SUCCESS"}
+
+
 def test_what_the_events_missed_is_told_by_the_backend() -> None:
     kept = [stored("STARTED", 1.1), stored("RETRY", 2), stored("STARTED", 3.1), stored("SUCCESS", 4)]
     task = only(history_of([*kept, one("received", 2, attempt=1), one("started", 3), one("succeeded", 4)]))
