@@ -1,7 +1,8 @@
 """What the service keeps in Redis, beside Celery's results.
 
     batch:pair:<a>:<b>   the claim: the id of the task that adds this pair. Whoever sets it first decides the id, before anything is sent.
-    batch:task:<id>      the record: the pair, how often it was sent, how it failed if that was told. An id without one was never given out.
+    batch:task:<id>      the record: the pair, and how often it was sent. An id without one was never given out.
+    batch:failed:<id>    how it failed, once that was told: a copy of the task may store something else later, for Celery keeps only a sum.
     batch:sent:<id>      the lease on sending: as long as it is there nobody else sends this task.
     batch:run:<id>       the lock of a run, which the task takes (`tutorial_tasks.batches`): as long as it is there no other run begins.
     batch:group:<id>     the ids of a batch's tasks, written when all of them have been sent.
@@ -62,15 +63,6 @@ for i = 1, #KEYS, 2 do
 end
 """
 
-# Celery keeps a sum from what a copy of the task writes later, and nothing else: so a failure that is told of is kept here.
-_FAILED = """
-for i = 1, #KEYS do
-    if redis.call('EXISTS', KEYS[i]) == 1 then
-        redis.call('HSETNX', KEYS[i], 'failed', ARGV[i])
-    end
-end
-"""
-
 
 class Unknown(Exception):
     """An id was never given out."""
@@ -116,7 +108,6 @@ class Store:
         self._prefix = (app.conf.result_backend_transport_options or {}).get("global_keyprefix", "") + "batch:"
         self._claim = connection.register_script(_CLAIM)
         self._sent = connection.register_script(_SENT)
-        self._failed = connection.register_script(_FAILED)
 
     def ping(self) -> None:
         """Ask whether Redis answers."""
@@ -130,15 +121,22 @@ class Store:
         return {pair: id_ for pair, id_ in zip(pairs, found, strict=True) if id_}
 
     def outcomes(self, ids: Sequence[str]) -> dict[str, Outcome]:
-        """Return what is known of these tasks."""
+        """Return what Celery has stored for these tasks; one that was told to have failed stays so."""
         if not ids:
             return {}
-        with self._reached(), self._redis.pipeline(transaction=False) as pipe:
-            pipe.mget([self._result(id_) for id_ in ids])
-            for id_ in ids:
-                pipe.hget(self._record(id_), "failed")
-            stored, *failed = pipe.execute()
-        return self._read(ids, stored, failed)
+        with self._reached():
+            found = cast(list[str | None], self._redis.mget([*map(self._result, ids), *map(self._failed, ids)]))
+        stored, told = found[: len(ids)], found[len(ids) :]
+        outcomes = {
+            id_: Outcome(*json.loads(failed)) if failed else outcome(self._backend.decode(result) if result else None)
+            for id_, result, failed in zip(ids, stored, told, strict=True)
+        }
+        if new := [id_ for id_, failed in zip(ids, told, strict=True) if not failed and outcomes[id_].has_failed]:
+            with self._reached(), self._redis.pipeline(transaction=False) as pipe:
+                for id_ in new:
+                    pipe.set(self._failed(id_), json.dumps(astuple(outcomes[id_])), nx=True, ex=self._lives.task + self._remembered)
+                pipe.execute()
+        return outcomes
 
     def claim(self, mine: dict[Pair, str], failed: dict[Pair, str]) -> dict[Pair, str]:
         """Claim each pair under my id for it, and return who holds it now: me, or who was there first.
@@ -204,13 +202,9 @@ class Store:
         self._check(text, left)
         kept: dict[str, Any] = json.loads(text)
         ids = list(kept["tasks"])
-        with self._reached(), self._redis.pipeline(transaction=False) as pipe:
-            pipe.mget([self._result(task) for task in ids])
-            pipe.mget([self._lease(task) for task in ids])
-            for task in ids:
-                pipe.hget(self._record(task), "failed")
-            stored, leases, *failed = pipe.execute()
-        outcomes = self._read(ids, stored, failed)
+        with self._reached():
+            leases = cast(list[str | None], self._redis.mget([self._lease(task) for task in ids]))
+        outcomes = self.outcomes(ids)  # after the leases: what ends in between is not sent again
         tasks = {
             task: Task(task, tuple(kept["tasks"][task]), outcomes[task], lease is not None) for task, lease in zip(ids, leases, strict=True)
         }
@@ -224,31 +218,19 @@ class Store:
             Expired: there was one.
         """
         with self._reached(), self._redis.pipeline(transaction=False) as pipe:
-            pipe.hmget(self._record(id_), "pair", "failed")
+            pipe.hget(self._record(id_), "pair")
             pipe.pttl(self._record(id_))
-            pipe.get(self._result(id_))
             pipe.get(self._lease(id_))
-            (pair, failed), left, stored, lease = pipe.execute()
+            pair, left, lease = pipe.execute()
         self._check(pair, left)
         a, b = json.loads(pair)
-        return Task(id_, (a, b), self._read([id_], [stored], [failed])[id_], lease is not None)
+        return Task(id_, (a, b), self.outcomes([id_])[id_], lease is not None)
 
     def _check(self, found: str | None, left: int) -> None:
         if found is None:
             raise Unknown
         if left <= self._remembered * 1000:
             raise Expired
-
-    def _read(self, ids: Sequence[str], stored: Sequence[str | None], failed: Sequence[str | None]) -> dict[str, Outcome]:
-        """Read what Celery has stored of each task; one that was told to have failed stays so."""
-        outcomes = {
-            id_: Outcome(*json.loads(kept)) if kept else outcome(self._backend.decode(result) if result else None)
-            for id_, result, kept in zip(ids, stored, failed, strict=True)
-        }
-        if new := [id_ for id_, kept in zip(ids, failed, strict=True) if not kept and outcomes[id_].has_failed]:
-            with self._reached():
-                self._failed([self._record(id_) for id_ in new], [json.dumps(astuple(outcomes[id_])) for id_ in new])
-        return outcomes
 
     def _pair(self, pair: Pair) -> str:
         return f"{self._prefix}pair:{pair[0]}:{pair[1]}"
@@ -258,6 +240,9 @@ class Store:
 
     def _lease(self, id_: str) -> str:
         return f"{self._prefix}sent:{id_}"
+
+    def _failed(self, id_: str) -> str:
+        return f"{self._prefix}failed:{id_}"
 
     def _group(self, id_: str) -> str:
         return f"{self._prefix}group:{id_}"

@@ -344,8 +344,7 @@ def _ended_next(stored: Sequence[Observation], homes: Mapping[int, _Draft]) -> l
     """Return for each stored state the lane whose end was stored next; a RETRY says nothing, for it may come late."""
     following: list[_Draft | None] = [None] * len(stored)
     for i in reversed(range(len(stored) - 1)):
-        ends = stored[i + 1].data["state"] in _STORED_ENDS - {RETRY}
-        following[i] = homes.get(i + 1) if ends else following[i + 1]
+        following[i] = homes.get(i + 1) if stored[i + 1].data["state"] in ENDS else following[i + 1]
     return following
 
 
