@@ -18,6 +18,7 @@ from nbval.plugin import IPyNbCell
 from xdist.scheduler import LoadFileScheduling
 
 from classroom.stack.place import Place
+from tests.notebooks.sockets import of_nbval
 from tests.share import share_of
 from tests.stack.rabbit import needs_rabbitmq
 
@@ -49,6 +50,8 @@ os.environ.update(
     # IPython's history and Jupyter's runtime files are not the learner's.
     IPYTHONDIR=str(_state / "ipython"),
 )
+
+of_nbval()
 
 
 class _ByFile(LoadFileScheduling):

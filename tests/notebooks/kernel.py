@@ -11,6 +11,7 @@ from jupyter_core.utils import ensure_event_loop
 from nbclient import NotebookClient
 
 from tests.notebooks.lessons import NOTEBOOKS
+from tests.notebooks.sockets import of_nbclient
 
 
 class Kernel:
@@ -45,6 +46,7 @@ def kernel(**environment: str) -> Iterator[Kernel]:
         allow_errors=True,
         coalesce_streams=True,
         resources={"metadata": {"path": NOTEBOOKS}},
+        config=of_nbclient(),
     )
     try:
         with client.setup_kernel(env=os.environ | environment):
@@ -57,5 +59,6 @@ def kernel(**environment: str) -> Iterator[Kernel]:
 def text(outputs: list[Any]) -> str:
     """Give what outputs show, as text, in their order."""
     return "\n".join(
-        output.get("text") or output.get("data", {}).get("text/plain") or f"{output.get('ename')}: {output.get('evalue')}" for output in outputs
+        output.get("text") or output.get("data", {}).get("text/plain") or f"{output.get('ename')}: {output.get('evalue')}"
+        for output in outputs
     )
