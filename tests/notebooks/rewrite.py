@@ -81,7 +81,9 @@ def run_lessons(wanted: tuple[str, ...]) -> None:
         if wanted and not path.name.startswith(wanted):
             continue
         notebook = nbformat.read(path, as_version=4)
-        NotebookClient(notebook, timeout=60, kernel_name="python3", coalesce_streams=True, resources={"metadata": {"path": NOTEBOOKS}}).execute()
+        NotebookClient(
+            notebook, timeout=60, kernel_name="python3", coalesce_streams=True, resources={"metadata": {"path": NOTEBOOKS}}
+        ).execute()
         nbformat.write(store(notebook), path)
         print(f"{path.name}: {sum(cell.cell_type == 'code' for cell in notebook.cells)} cells")
 

@@ -75,7 +75,10 @@ def test_another_open_notebook_s_tasks_are_told_and_not_touched(app: Any) -> Non
     with kernel() as other, kernel() as notebook:
         other.say(CONNECT)
         other.say("from tutorial_tasks.arithmetic import add\nheld = add.apply_async((2, 2), countdown=600)")
-        other.say("from tutorial_tasks.lifecycle import Gate, wait_at_gate\ngate = Gate('other')\ngate.close()\nbusy = wait_at_gate.delay('other')")
+        other.say(
+            "from tutorial_tasks.lifecycle import Gate, wait_at_gate\n"
+            "gate = Gate('other')\ngate.close()\nbusy = wait_at_gate.delay('other')"
+        )
         other.say("from classroom import evidence\nevidence.wait_until(lambda: busy.state == 'STARTED', 10, 'it runs')")
         said = notebook.say(CONNECT)
         assert "Another open notebook has tasks here, and this lesson will meet them: 1 × add, 1 × wait_at_gate\n  next: finish" in said
@@ -91,7 +94,9 @@ def test_another_open_notebook_s_tasks_are_told_and_not_touched(app: Any) -> Non
 def test_what_is_busy_beside_another_notebook_s_task_is_stopped_alone() -> None:
     with kernel() as other:
         other.say(CONNECT)
-        other.say("from tutorial_tasks.lifecycle import Gate, wait_at_gate\nGate('a').close(); Gate('b').close()\nmine = wait_at_gate.delay('a')")
+        other.say(
+            "from tutorial_tasks.lifecycle import Gate, wait_at_gate\nGate('a').close(); Gate('b').close()\nmine = wait_at_gate.delay('a')"
+        )
         other.say("from classroom import evidence\nevidence.wait_until(lambda: mine.state == 'STARTED', 10, 'it runs')")
         with kernel() as gone:
             gone.say(CONNECT)

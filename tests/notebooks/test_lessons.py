@@ -128,7 +128,12 @@ def test_every_picture_can_be_read_aloud(lesson: Lesson) -> None:
 def test_a_number_in_the_prose_is_one_that_the_lesson_shows(lesson: Lesson) -> None:
     shown = " ".join(json.dumps([cell.source, cell.outputs]) for cell in lesson.code)
     for cell in lesson.prose[1:]:
-        prose = re.sub(r"\]\([^)]*\)|\[\d\d\b|lessons? \d\d|^#+ .*$|<details>.*?</details>", "", without_code(cell.source), flags=re.MULTILINE | re.DOTALL)
+        prose = re.sub(
+            r"\]\([^)]*\)|\[\d\d\b|lessons? \d\d|^#+ .*$|<details>.*?</details>",
+            "",
+            without_code(cell.source),
+            flags=re.MULTILINE | re.DOTALL,
+        )
         for number in re.findall(r"(?<![\w.])\d+(?:\.\d+)?(?![\w.]*\d)", prose):
             assert re.search(rf"(?<!\d){re.escape(number)}(?!\d)", shown), f"{number} in: {cell.source[:80]}"
 

@@ -76,8 +76,14 @@ WRONG = {
     "import": (TRIPLE + "\nprint(nope)\n", "NameError: name 'nope' is not defined, in line 8: print(nope)"),
     "exit": (TRIPLE + "\nraise SystemExit(3)\n", "SystemExit: 3, in line 8: raise SystemExit(3)"),
     "no task": ("def triple(x):\n    return 3 * x\n", "no task of the course's app is defined here; it takes from tutorial_tasks"),
-    "another app": (TRIPLE.replace("from tutorial_tasks.celery_app import app", "from celery import Celery\napp = Celery('x')"), "no task of"),
-    "taken": (TRIPLE.replace("@app.task", '@app.task(name="tutorial_tasks.arithmetic.add")'), "tutorial_tasks.arithmetic.add is the name of another"),
+    "another app": (
+        TRIPLE.replace("from tutorial_tasks.celery_app import app", "from celery import Celery\napp = Celery('x')"),
+        "no task of",
+    ),
+    "taken": (
+        TRIPLE.replace("@app.task", '@app.task(name="tutorial_tasks.arithmetic.add")'),
+        "tutorial_tasks.arithmetic.add is the name of another",
+    ),
     "taken by a class": (
         "from celery import Task\nfrom tutorial_tasks.celery_app import app\n\n"
         "class Add(Task):\n    name = 'tutorial_tasks.arithmetic.add'\n\napp.register_task(Add())\n",
@@ -97,7 +103,10 @@ def test_what_is_wrong_is_named_with_its_line_and_changes_nothing(notebook: Kern
     assert "Nothing was written, the worker runs as before.\n  next: mend this cell" in said
     assert my_tasks_file().read_text() == before
     assert client.current() == worker, "this worker has not been touched"
-    assert notebook.say("from tutorial_tasks.arithmetic import add\ntriple.delay(2).get(timeout=10), add.delay(2, 3).get(timeout=10)") == "(6, 5)"
+    assert (
+        notebook.say("from tutorial_tasks.arithmetic import add\ntriple.delay(2).get(timeout=10), add.delay(2, 3).get(timeout=10)")
+        == "(6, 5)"
+    )
 
 
 @pytest.mark.long
