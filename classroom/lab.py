@@ -71,8 +71,8 @@ def connect() -> None:
     url = os.environ.get("CELERY_BROKER_URL", "")
     if _connected_to not in (None, url):
         raise ClassroomError("the broker has moved to another address", "restart this kernel: Kernel > Restart Kernel")
-    # Redis says whether it is the one that we knew; RabbitMQ may have been started again, and nothing tells.
-    if (not ours and (url.startswith("amqp") or presence.is_another_server())) or _connected_to is None:
+    # Redis says whether it is the one that we knew; somebody else's RabbitMQ may have been started again, and nothing tells.
+    if presence.is_another_server() or _connected_to is None or (not ours and url.startswith("amqp")):
         connections.renew()
     lines = _embedded(ran) if ours else _outside()
     _connected_to = url

@@ -206,9 +206,16 @@ def test_a_port_that_somebody_took_meanwhile_is_left_to_them(checkout: Checkout)
 
 
 def test_an_open_notebook_works_on_after_down(checkout: Checkout) -> None:
-    down_and_up = "; from classroom.stack import client; client.down(); lab.connect(); print(add.delay(20, 3).get(timeout=30))"
+    down_and_up = """
+from classroom.stack import client
+from tutorial_tasks.celery_app import app
+before = app.backend
+client.down()
+lab.connect()
+print(add.delay(20, 3).get(timeout=30), app.backend is before)
+"""
     run = checkout.run("-c", ADD + down_and_up)
-    assert run.stdout.splitlines()[1::2] == ["5", "23"], run.stdout + run.stderr
+    assert run.stdout.splitlines()[1::2] == ["5", "23 False"], run.stdout + run.stderr
 
 
 @pytest.mark.long
